@@ -1,0 +1,20 @@
+"""The app's configuration."""
+
+from django.apps import AppConfig
+from django.core import checks as django_checks
+from django.utils.translation import gettext_lazy as _
+
+
+class TMIBFFConfig(AppConfig):
+    """Registers the system checks and listens to Django's sign-in and sign-out."""
+
+    name = "django_tmibff"
+    verbose_name = _("Access tokens for pages")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from . import checks, receivers
+
+        receivers.connect()
+        for check, options in checks.CHECKS:
+            django_checks.register(check, django_checks.Tags.security, **options)

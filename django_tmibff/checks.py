@@ -1,0 +1,149 @@
+"""System checks: what a site's settings would break, said before a user finds out."""
+
+import re
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
+from django.core.exceptions import ImproperlyConfigured
+from django.urls import NoReverseMatch, reverse
+from django.utils.module_loading import import_string
+from mozilla_django_oidc.middleware import SessionRefresh
+
+from . import crypto, stores
+from .conf import DEFAULTS, settings
+
+URL_NAMES = ("tmibff-token", "tmibff-sessioninfo")
+
+Check = Callable[..., list[CheckMessage]]
+
+
+def check_session_refresh(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E001: ``SessionRefresh`` answers before any view, with a redirect (E11)."""
+    if not any(map(_is_session_refresh, django_settings.MIDDLEWARE)):
+        return []
+    missing = [name for name in URL_NAMES if not _is_exempt(name)]
+    if not missing:
+        return []
+    return [
+        Error(
+            f"SessionRefresh would redirect a page's calls to {' and '.join(missing)}.",
+            hint=f"Add to your settings: OIDC_EXEMPT_URLS = {list(URL_NAMES)!r}",
+            id="django_tmibff.E001",
+        )
+    ]
+
+
+def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E002: a setting whose value cannot be used."""
+    uses: tuple[Callable[[], object], ...] = (
+        stores.current,
+        settings.provider,
+        lambda: crypto.seal(b""),
+        lambda: settings.narrower_scope,
+    )
+    return [
+        Error(problem, hint="See the settings' page in the docs.", id="django_tmibff.E002")
+        for problem in filter(None, map(_problem, uses))
+    ]
+
+
+def check_session_cookie(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W001: who has the session cookie can fetch the tokens (E9)."""
+    unsafe = [name for name in _unsafe_cookie_settings() if name != "SESSION_COOKIE_SECURE"]
+    return [_cookie_warning(name) for name in unsafe]
+
+
+def check_session_cookie_secure(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W001 for ``SESSION_COOKIE_SECURE``, which a developer's own machine may do without (E9)."""
+    unsafe = [name for name in _unsafe_cookie_settings() if name == "SESSION_COOKIE_SECURE"]
+    return [_cookie_warning(name) for name in unsafe]
+
+
+def check_pkce(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W002: the sign-in is without PKCE (B1)."""
+    oidc_is_used = hasattr(django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT")
+    if not oidc_is_used or getattr(django_settings, "OIDC_USE_PKCE", False):
+        return []
+    return [
+        CheckWarning(
+            "The sign-in uses no PKCE.",
+            hint="Add to your settings: OIDC_USE_PKCE = True",
+            id="django_tmibff.W002",
+        )
+    ]
+
+
+def check_setting_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W003: a ``TMIBFF_*`` setting that does not exist."""
+    unknown = [n for n in dir(django_settings) if n.startswith("TMIBFF_") and n not in DEFAULTS]
+    return [
+        CheckWarning(
+            f"There is no setting {name}.", hint=_did_you_mean(name), id="django_tmibff.W003"
+        )
+        for name in unknown
+    ]
+
+
+CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
+    (check_session_refresh, {}),
+    (check_settings_usable, {}),
+    (check_session_cookie, {}),
+    (check_session_cookie_secure, {"deploy": True}),
+    (check_pkce, {}),
+    (check_setting_names, {}),
+)
+
+
+def _is_session_refresh(path: str) -> bool:
+    try:
+        middleware = import_string(path)
+    except ImportError:
+        return False
+    return isinstance(middleware, type) and issubclass(middleware, SessionRefresh)
+
+
+def _is_exempt(name: str) -> bool:
+    exempt = getattr(django_settings, "OIDC_EXEMPT_URLS", [])
+    try:
+        path = reverse(name)
+    except NoReverseMatch:
+        return False
+    patterns = (url for url in exempt if isinstance(url, re.Pattern))
+    return name in exempt or path in exempt or any(p.match(path) for p in patterns)
+
+
+def _problem(use: Callable[[], object]) -> str | None:
+    try:
+        use()
+    except ImproperlyConfigured as error:
+        return str(error)
+    return None
+
+
+def _unsafe_cookie_settings() -> list[str]:
+    names = []
+    if not django_settings.SESSION_COOKIE_SECURE:
+        names.append("SESSION_COOKIE_SECURE")
+    if not django_settings.SESSION_COOKIE_HTTPONLY:
+        names.append("SESSION_COOKIE_HTTPONLY")
+    if django_settings.SESSION_COOKIE_SAMESITE not in ("Lax", "Strict"):
+        names.append("SESSION_COOKIE_SAMESITE")
+    return names
+
+
+def _cookie_warning(name: str) -> CheckWarning:
+    value = '"Lax" or "Strict"' if name.endswith("SAMESITE") else "True"
+    return CheckWarning(
+        f"{name} leaves the session cookie open: who has it can fetch the user's access tokens.",
+        hint=f"Add to your settings: {name} = {value}",
+        id="django_tmibff.W001",
+    )
+
+
+def _did_you_mean(name: str) -> str:
+    [close] = get_close_matches(name, DEFAULTS, n=1) or [""]
+    return f"Did you mean {close}?" if close else "See the settings' page in the docs."

@@ -1,0 +1,205 @@
+"""The settings: names, types and defaults, read at each use so that ``override_settings`` works."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast, get_args
+
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+
+logger = logging.getLogger(__name__)
+
+NarrowerScope = Literal["ask", "ask-strict", "refuse", "serve"]
+ClientAuth = Literal["client_secret_basic", "client_secret_post"]
+
+DEFAULT_PROVIDER = "default"
+DEFAULT_CLAIMS = (
+    "preferred_username",
+    "name",
+    "given_name",
+    "family_name",
+    "email",
+    "email_verified",
+    "picture",
+    "locale",
+)
+
+DEFAULTS: dict[str, Any] = {
+    "TMIBFF_STORE": "django_tmibff.stores.db",
+    "TMIBFF_ENCRYPTION_KEYS": None,
+    "TMIBFF_RESOURCES": [],
+    "TMIBFF_SCOPES": [],
+    "TMIBFF_DEFAULT_RESOURCE": None,
+    "TMIBFF_DEFAULT_SCOPE": None,
+    "TMIBFF_NARROWER_SCOPE": "ask",
+    "TMIBFF_REFRESH_MARGIN": 30,
+    "TMIBFF_FORCED_REFRESH_INTERVAL": 10,
+    "TMIBFF_AS_CALLS_PER_MINUTE": 30,
+    "TMIBFF_REFUSAL_SECONDS": 30,
+    "TMIBFF_AS_TIMEOUT": 10,
+    "TMIBFF_REQUIRED_HEADER": None,
+    "TMIBFF_END_SESSION_ON_INVALID_GRANT": True,
+    "TMIBFF_SESSION_INFO": "django_tmibff.sessioninfo.session_info",
+    "TMIBFF_SESSION_INFO_CLAIMS": DEFAULT_CLAIMS,
+    "TMIBFF_CLIENT_AUTH": None,
+    "TMIBFF_PROVIDERS": {},
+}
+
+
+def _setting(name: str) -> Any:
+    return getattr(django_settings, name, DEFAULTS[name])
+
+
+@dataclass(frozen=True)
+class Provider:
+    """An authorization server and this site's client there."""
+
+    name: str
+    issuer: str | None
+    token_endpoint: str | None
+    revocation_endpoint: str | None
+    client_id: str
+    client_secret: str = field(repr=False)
+    client_auth: ClientAuth
+    scope: str
+    verify: bool | str
+    proxies: Mapping[str, str] | None
+
+
+class Settings:
+    """This site's ``TMIBFF_*`` settings; times are in seconds."""
+
+    @property
+    def store(self) -> str:
+        return cast(str, _setting("TMIBFF_STORE"))
+
+    @property
+    def encryption_keys(self) -> tuple[str | bytes, ...]:
+        return tuple(_setting("TMIBFF_ENCRYPTION_KEYS") or ())
+
+    @property
+    def resources(self) -> Mapping[str, Mapping[str, Any]]:
+        """The resources that a page may ask for, each with its options (T5)."""
+        listed = _setting("TMIBFF_RESOURCES")
+        known = dict(listed) if isinstance(listed, Mapping) else {uri: {} for uri in listed}
+        if self.default_resource is not None:
+            known.setdefault(self.default_resource, {})
+        return known
+
+    @property
+    def scopes(self) -> frozenset[str]:
+        """The scopes that a page may ask for beyond those granted at sign-in (T5)."""
+        return frozenset(_setting("TMIBFF_SCOPES")) | frozenset((self.default_scope or "").split())
+
+    @property
+    def default_resource(self) -> str | None:
+        return cast(str | None, _setting("TMIBFF_DEFAULT_RESOURCE"))
+
+    @property
+    def default_scope(self) -> str | None:
+        return cast(str | None, _setting("TMIBFF_DEFAULT_SCOPE"))
+
+    @property
+    def narrower_scope(self) -> NarrowerScope:
+        choice = _setting("TMIBFF_NARROWER_SCOPE")
+        if choice not in get_args(NarrowerScope):
+            raise ImproperlyConfigured(
+                f"TMIBFF_NARROWER_SCOPE must be one of {', '.join(get_args(NarrowerScope))}."
+            )
+        return cast(NarrowerScope, choice)
+
+    @property
+    def refresh_margin(self) -> float:
+        return cast(float, _setting("TMIBFF_REFRESH_MARGIN"))
+
+    @property
+    def forced_refresh_interval(self) -> float:
+        return cast(float, _setting("TMIBFF_FORCED_REFRESH_INTERVAL"))
+
+    @property
+    def as_calls_per_minute(self) -> int:
+        return cast(int, _setting("TMIBFF_AS_CALLS_PER_MINUTE"))
+
+    @property
+    def refusal_seconds(self) -> float:
+        return cast(float, _setting("TMIBFF_REFUSAL_SECONDS"))
+
+    @property
+    def as_timeout(self) -> float:
+        """The total time that one call to the authorization server may take."""
+        return cast(float, _setting("TMIBFF_AS_TIMEOUT"))
+
+    @property
+    def required_header(self) -> str | None:
+        return cast(str | None, _setting("TMIBFF_REQUIRED_HEADER"))
+
+    @property
+    def end_session_on_invalid_grant(self) -> bool:
+        return cast(bool, _setting("TMIBFF_END_SESSION_ON_INVALID_GRANT"))
+
+    @property
+    def session_info(self) -> str:
+        return cast(str, _setting("TMIBFF_SESSION_INFO"))
+
+    @property
+    def session_info_claims(self) -> Sequence[str]:
+        return cast(Sequence[str], _setting("TMIBFF_SESSION_INFO_CLAIMS"))
+
+    def provider(self, name: str = DEFAULT_PROVIDER) -> Provider:
+        """Return the provider of that name: from ``OIDC_*``, changed by ``TMIBFF_PROVIDERS[name]``.
+
+        Raises ``ImproperlyConfigured`` when there is none.
+        """
+        own = _setting("TMIBFF_PROVIDERS")
+        if name != DEFAULT_PROVIDER and name not in own:
+            raise ImproperlyConfigured(f"TMIBFF_PROVIDERS has no provider named {name!r}.")
+        try:
+            return Provider(**{**self._oidc_provider(), **own.get(name, {}), "name": name})
+        except TypeError as error:
+            raise ImproperlyConfigured(
+                f"TMIBFF_PROVIDERS[{name!r}] has an unknown member."
+            ) from error
+
+    def find_provider(self, name: str) -> Provider | None:
+        """Return that provider; ``None``, with an error in the log, where it is not set up."""
+        try:
+            return self.provider(name)
+        except ImproperlyConfigured as error:
+            logger.error("provider %s is not set up: %s", name, error)  # noqa: TRY400
+            return None
+
+    def _oidc_provider(self) -> dict[str, Any]:
+        """Return what mozilla-django-oidc's settings say: nobody writes them twice."""
+        return {
+            "issuer": getattr(django_settings, "OIDC_OP_ISSUER", None),
+            "token_endpoint": getattr(django_settings, "OIDC_OP_TOKEN_ENDPOINT", None),
+            "revocation_endpoint": getattr(django_settings, "OIDC_OP_REVOCATION_ENDPOINT", None),
+            "client_id": getattr(django_settings, "OIDC_RP_CLIENT_ID", ""),
+            "client_secret": getattr(django_settings, "OIDC_RP_CLIENT_SECRET", ""),
+            "client_auth": self._client_auth(),
+            "scope": self._sign_in_scope(),
+            "verify": getattr(django_settings, "OIDC_VERIFY_SSL", True),
+            "proxies": getattr(django_settings, "OIDC_PROXY", None),
+        }
+
+    def _client_auth(self) -> ClientAuth:
+        chosen = _setting("TMIBFF_CLIENT_AUTH")
+        if chosen is None:
+            basic = getattr(django_settings, "OIDC_TOKEN_USE_BASIC_AUTH", False)
+            return "client_secret_basic" if basic else "client_secret_post"
+        method = chosen.get("method") if isinstance(chosen, Mapping) else None
+        if method not in get_args(ClientAuth):
+            raise ImproperlyConfigured(
+                f"TMIBFF_CLIENT_AUTH['method'] must be one of {', '.join(get_args(ClientAuth))}."
+            )
+        return cast(ClientAuth, method)
+
+    def _sign_in_scope(self) -> str:
+        """Return the scope that mozilla-django-oidc asks for at sign-in."""
+        extra = getattr(django_settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {})
+        requested = getattr(django_settings, "OIDC_RP_SCOPES", "openid email")
+        return cast(str, extra.get("scope", requested))
+
+
+settings = Settings()

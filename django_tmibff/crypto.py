@@ -1,0 +1,65 @@
+"""Sealing at rest: what is stored opens only with this site's keys."""
+
+import base64
+from collections.abc import Sequence
+from functools import lru_cache
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings as django_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.encoding import force_bytes
+from django.views.decorators.debug import sensitive_variables
+
+from .conf import settings
+
+
+class CannotUnsealError(Exception):
+    """What was stored does not open: wrong key, tampered with, or truncated."""
+
+
+@sensitive_variables()
+def seal(content: bytes) -> bytes:
+    """Return ``content`` encrypted and authenticated with the newest key."""
+    return _keys().encrypt(content)
+
+
+@sensitive_variables()
+def unseal(sealed: bytes) -> bytes:
+    """Return what was sealed, with whichever key it was; raises ``CannotUnsealError``."""
+    try:
+        return _keys().decrypt(sealed)
+    except InvalidToken as error:
+        raise CannotUnsealError from error
+
+
+@sensitive_variables()
+def _keys() -> MultiFernet:
+    if own := settings.encryption_keys:
+        return _given(own)
+    return _derived((django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS))
+
+
+@lru_cache(maxsize=4)
+@sensitive_variables()
+def _given(keys: Sequence[str | bytes]) -> MultiFernet:
+    try:
+        return MultiFernet([Fernet(key) for key in keys])
+    except ValueError:
+        raise ImproperlyConfigured(
+            "TMIBFF_ENCRYPTION_KEYS must hold keys made by cryptography's Fernet.generate_key()."
+        ) from None
+
+
+@lru_cache(maxsize=4)
+@sensitive_variables()
+def _derived(secrets: Sequence[str | bytes]) -> MultiFernet:
+    return MultiFernet([Fernet(_derive(secret)) for secret in secrets])
+
+
+@sensitive_variables()
+def _derive(secret: str | bytes) -> bytes:
+    # A purpose of its own in ``info``: SECRET_KEY also signs cookies and must not be the same key.
+    kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"django_tmibff.seal.v1")
+    return base64.urlsafe_b64encode(kdf.derive(force_bytes(secret)))

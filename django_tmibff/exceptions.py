@@ -1,0 +1,117 @@
+"""Errors that carry what they are called on the wire (PROTOCOL X)."""
+
+import traceback
+from typing import ClassVar
+
+
+class TokenError(Exception):
+    """Why there is no access token: the base of all errors that the endpoints answer with.
+
+    ``error`` and ``description`` go to the page and hold no secret. ``sign_in_helps`` says
+    whether asking the user could mend it (X8), ``passing`` whether trying again later could (R10).
+    """
+
+    error: str = "server_error"
+    status: ClassVar[int] = 400
+    default_description: ClassVar[str] = ""
+    sign_in_helps: bool = False
+    passing: bool = False
+    retry_after: int | None = None
+
+    def __init__(self, description: str | None = None) -> None:
+        self.description = self.default_description if description is None else description
+        super().__init__(f"{self.error}: {self.description}" if self.description else self.error)
+
+
+class CrossSiteRequest(TokenError):
+    """The request may come from another site (E5)."""
+
+    error = "invalid_request"
+    status = 403
+    default_description = "This endpoint answers only its own site's pages."
+
+
+class InvalidRequest(TokenError):
+    """The request cannot be read (E12, T1, T3)."""
+
+    error = "invalid_request"
+    default_description = "The request could not be read."
+
+
+class InvalidTarget(TokenError):
+    """``resource`` is malformed, or not one that the site lists (T2, T5)."""
+
+    error = "invalid_target"
+    default_description = "This resource is not one that this site lists."
+
+
+class InvalidScope(TokenError):
+    """``scope`` is malformed, not one that the site allows, or cannot be narrowed (T3, T5, R7)."""
+
+    error = "invalid_scope"
+    default_description = "This scope is not one that this site allows."
+
+
+class InvalidSession(TokenError):
+    """There is no valid, authenticated session (X2)."""
+
+    error = "invalid_session"
+    default_description = "Nobody is signed in."
+    sign_in_helps = True
+
+
+class BackendNotReady(TokenError):
+    """A session, but nothing to get the token with short of asking the user (X3)."""
+
+    error = "backend_not_ready"
+    default_description = "There is no refresh token for this session."
+    sign_in_helps = True
+
+
+class TemporarilyUnavailable(TokenError):
+    """The authorization server gave no OAuth answer (X5), or was asked often enough (T7).
+
+    ``retry_after``: seconds until it is worth trying again.
+    """
+
+    error = "temporarily_unavailable"
+    default_description = "The authorization server did not answer."
+    passing = True
+
+    def __init__(self, description: str | None = None, *, retry_after: int = 1) -> None:
+        super().__init__(description)
+        self.retry_after = retry_after
+
+
+class AuthorizationServerRefused(TokenError):
+    """The authorization server answered with an OAuth error (X4, RFC 6749 §5.2)."""
+
+    # The site's configuration is at fault here, and a sign-in would end the same way (X8).
+    _SIGN_IN_CANNOT_HELP = frozenset(
+        {
+            "invalid_client",
+            "unauthorized_client",
+            "unsupported_grant_type",
+            "invalid_dpop_proof",
+            "use_dpop_nonce",
+        }
+    )
+    # These two are ours to say; from an authorization server they mean nothing we know (X4).
+    _OURS = frozenset({"invalid_session", "backend_not_ready"})
+
+    def __init__(self, error: str, description: str = "") -> None:
+        self.error = "server_error" if error in self._OURS else error
+        self.sign_in_helps = self.error not in self._SIGN_IN_CANNOT_HELP
+        super().__init__(description)
+
+
+def forget_locals(error: BaseException) -> None:
+    """Clear the local variables of the frames that ``error`` and its causes passed through.
+
+    Frames of libraries below us hold tokens and secrets, and debug pages and error trackers show
+    frames (X9). The lines of the traceback stay.
+    """
+    chained: BaseException | None = error
+    while chained is not None:
+        traceback.clear_frames(chained.__traceback__)
+        chained = chained.__cause__ or chained.__context__

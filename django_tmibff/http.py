@@ -1,0 +1,221 @@
+"""Who may ask, and what every answer carries (PROTOCOL E)."""
+
+import ipaddress
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import wraps
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import (
+    BadRequest,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+    ValidationError,
+)
+from django.db import DatabaseError, DataError, connections, transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http.request import split_domain_port
+from django.http.response import ResponseHeaders
+from django.urls import NoReverseMatch, reverse
+from django.views.decorators.csrf import csrf_exempt
+
+from . import tokens
+from .conf import settings
+from .exceptions import (
+    CrossSiteRequest,
+    InvalidRequest,
+    InvalidSession,
+    TemporarilyUnavailable,
+    TokenError,
+)
+
+logger = logging.getLogger(__name__)
+
+View = Callable[[HttpRequest], HttpResponse]
+
+# What a page's own fetch() sends; each is judged only when it is sent (E5).
+_FETCH_METADATA = {
+    "Sec-Fetch-Site": {"same-origin"},
+    "Sec-Fetch-Mode": {"cors", "same-origin"},
+    "Sec-Fetch-Dest": {"empty"},
+}
+_SPECULATION = ("Sec-Purpose", "Purpose")
+_JUDGED = ("Cookie", *_FETCH_METADATA, *_SPECULATION, "Origin")
+
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Cache-Control": "no-cache, no-store, private",
+    "Pragma": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Content-Security-Policy": "sandbox; default-src 'none'; frame-ancestors 'none'",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+}
+
+# What Django raises itself while a request is read (E12); DisallowedHost stays Django's.
+_UNREADABLE = (
+    BadRequest,
+    RequestDataTooBig,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+    UnreadablePostError,
+)
+
+
+def endpoint(*methods: str) -> Callable[[View], View]:
+    """Make a view of a function that answers a signed-in page's request, or raises ``TokenError``.
+
+    Adds the guard, the session check and the headers of every answer; takes the view out of
+    Django's CSRF check (E5 stands in its place), ``LoginRequiredMiddleware`` (E11) and
+    ``ATOMIC_REQUESTS`` (a rollback would lose a rotated refresh token).
+    """
+
+    def decorate(function: View) -> View:
+        @wraps(function)
+        def view(request: HttpRequest) -> HttpResponse:
+            if request.method not in methods:
+                refusal = InvalidRequest("This endpoint does not know this method.")
+                return _error(refusal, status=405, headers={"Allow": ", ".join(methods)})
+            return _answered(function, request)
+
+        view = csrf_exempt(login_not_required(view))
+        for alias in connections:
+            view = transaction.non_atomic_requests(using=alias)(view)
+        return view
+
+    return decorate
+
+
+def answer(data: Mapping[str, Any]) -> HttpResponse:
+    """Return ``data`` as a successful answer."""
+    return _response(data, status=200, headers={})
+
+
+def _answered(function: View, request: HttpRequest) -> HttpResponse:
+    try:
+        _check_site(request)
+        _check_transport(request)
+        _check_session(request)
+        return function(request)
+    except TokenError as error:
+        return _error(error)
+    except _UNREADABLE as error:
+        logger.warning("request not readable: %s", type(error).__name__)
+        return _error(InvalidRequest())
+    except DatabaseError:
+        logger.exception("the database fails")
+        return _error(TemporarilyUnavailable("This site cannot reach its database."))
+
+
+def _check_site(request: HttpRequest) -> None:
+    """Raise ``CrossSiteRequest`` unless one of our own pages may have sent this (E5)."""
+    headers = request.headers
+    for name, allowed in _FETCH_METADATA.items():
+        if name in headers and headers[name] not in allowed:
+            raise CrossSiteRequest
+    if any(name in headers for name in _SPECULATION):
+        raise CrossSiteRequest("This endpoint does not answer speculative requests.")
+    if "Origin" in headers and headers["Origin"].lower() != _own_origin(request):
+        raise CrossSiteRequest
+    if request.method == "POST" and not {"Sec-Fetch-Site", "Origin"} & set(headers):
+        raise CrossSiteRequest("A POST must say where it comes from.")
+    if settings.required_header and settings.required_header not in headers:
+        raise CrossSiteRequest(f"The request header {settings.required_header} is missing.")
+
+
+def _own_origin(request: HttpRequest) -> str:
+    return f"{request.scheme}://{request.get_host()}".lower()
+
+
+def _check_transport(request: HttpRequest) -> None:
+    """Raise ``InvalidSession`` for plain http, but for a developer's own machine (E2)."""
+    host, _port = split_domain_port(request.get_host())
+    if not request.is_secure() and not (django_settings.DEBUG and _is_loopback(host)):
+        raise InvalidSession("This endpoint answers over https only.")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _check_session(request: HttpRequest) -> None:
+    """Raise ``InvalidSession`` unless somebody is signed in (E3)."""
+    try:
+        tokens.user_of(request)
+    except (DataError, ValidationError, ValueError) as error:
+        # A session cookie that the database refuses to look up, with a NUL in it for example.
+        raise InvalidSession from error
+
+
+def _error(
+    error: TokenError, *, status: int | None = None, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    data = {"error": error.error}
+    if error.description:
+        data["error_description"] = error.description
+    if error.sign_in_helps and (url := _login_url()):
+        data["login_url"] = url
+    extra = dict(headers or {})
+    if error.retry_after is not None:
+        extra["Retry-After"] = str(error.retry_after)
+    return _response(data, status=status or error.status, headers=extra)
+
+
+def _login_url() -> str | None:
+    """Return where to get the token interactively, if OIDC sign-in is installed (X8)."""
+    with suppress(NoReverseMatch):
+        return reverse("oidc_authentication_init")
+    return None
+
+
+def _response(data: Mapping[str, Any], *, status: int, headers: Mapping[str, str]) -> HttpResponse:
+    response = JsonResponse(data, status=status)
+    response.headers = _FixedHeaders({**headers, **_HEADERS})
+    return response
+
+
+class _FixedHeaders(ResponseHeaders):
+    """Headers that no middleware on the way may weaken (E8), nor open to other origins (E4)."""
+
+    def __init__(self, data: Mapping[str, str]) -> None:
+        super().__init__({**data, "Vary": _vary("")})
+
+    def __setitem__(self, key: str, value: str | bytes | int) -> None:
+        if key.lower() == "vary":
+            value = _vary(value.decode() if isinstance(value, bytes) else str(value))
+        elif (key in self and _is_fixed(key)) or key.lower().startswith("access-control-"):
+            return
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        if not _is_fixed(key):
+            super().__delitem__(key)
+
+    def pop(self, key: str, *args: Any) -> Any:
+        return self.get(key, *args) if _is_fixed(key) else super().pop(key, *args)
+
+
+_FIXED = {name.lower() for name in (*_HEADERS, "Vary")}
+
+
+def _is_fixed(key: str) -> bool:
+    return key.lower() in _FIXED
+
+
+def _vary(value: str) -> str:
+    """Return ``value`` with the names of all headers that were judged."""
+    judged = [*_JUDGED, *filter(None, [settings.required_header])]
+    named = [name.strip() for name in value.split(",") if name.strip()]
+    present = {name.lower() for name in named}
+    return ", ".join([*named, *(name for name in judged if name.lower() not in present)])

@@ -1,0 +1,143 @@
+"""``TokenSet``, the record of one sign-in, with its lease; ``Note``, small shared facts."""
+
+import secrets
+from typing import Any
+
+from django.conf import settings
+from django.db import NotSupportedError, models, router
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class NowMilliseconds(models.Func):
+    """The database server's clock in milliseconds since the epoch: hosts' own clocks differ."""
+
+    output_field = models.BigIntegerField()
+
+    def as_sql(
+        self, compiler: Any, connection: BaseDatabaseWrapper, *args: Any, **context: Any
+    ) -> Any:
+        raise NotSupportedError(f"django_tmibff does not know the clock of {connection.vendor}.")
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # clock_timestamp, for now() stands still within a transaction.
+        return "FLOOR(EXTRACT(EPOCH FROM clock_timestamp()) * 1000)::bigint", []
+
+    def as_mysql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        # UTC, for the session's time zone may repeat an hour.
+        return "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', UTC_TIMESTAMP(3)) DIV 1000", []
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        return "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)", []
+
+
+class TokenSetManager(models.Manager["TokenSet"]):
+    """Token sets, read where they are written: a replica's old refresh token kills a grant."""
+
+    def get_queryset(self) -> models.QuerySet["TokenSet"]:
+        return super().get_queryset().using(self._db or router.db_for_write(self.model))
+
+    def take_lease(self, handle: str, owner: str, seconds: float) -> bool:
+        """Let ``owner`` alone renew this token set for ``seconds``; false while another may."""
+        free = self._alive(handle).filter(lease_until__lt=NowMilliseconds())
+        return self._lease(free, owner, seconds)
+
+    def extend_lease(self, handle: str, owner: str, seconds: float) -> bool:
+        """Start the lease's ``seconds`` anew; false when it is no longer ``owner``'s."""
+        own = self._alive(handle).filter(lease_owner=owner, lease_until__gte=NowMilliseconds())
+        return self._lease(own, owner, seconds)
+
+    def release_lease(self, handle: str, owner: str) -> None:
+        """Give the lease back, if it is still ``owner``'s."""
+        self.filter(handle=handle, lease_owner=owner).update(lease_owner="", lease_until=0)
+
+    def is_leased(self, handle: str) -> bool:
+        """Return whether somebody is renewing this token set."""
+        return self._alive(handle).filter(lease_until__gte=NowMilliseconds()).exists()
+
+    def claim(self, handle: str) -> bool:
+        """Lock the row to the transaction's end and take the lease from whoever has it.
+
+        False when there is no such token set, or it has ended. An UPDATE rather than SELECT FOR
+        UPDATE: SQLite has none, and MySQL's snapshot shows the row as it is only after it.
+        """
+        return bool(self._alive(handle).update(lease_owner="", lease_until=0))
+
+    def compare_and_set(self, handle: str, *, version: int, owner: str, **columns: Any) -> bool:
+        """Write ``columns`` and free the lease, if the row is as expected and has not ended."""
+        unchanged = self._alive(handle).filter(version=version, lease_owner=owner)
+        return bool(unchanged.update(version=version + 1, lease_owner="", lease_until=0, **columns))
+
+    def _alive(self, handle: str) -> models.QuerySet["TokenSet"]:
+        return self.filter(handle=handle, ended_at=None)
+
+    def _lease(self, rows: models.QuerySet["TokenSet"], owner: str, seconds: float) -> bool:
+        until = NowMilliseconds() + int(seconds * 1000)
+        return bool(rows.update(lease_owner=owner, lease_until=until))
+
+
+def new_handle() -> str:
+    """Return a name for a token set that nobody can guess: 128 random bits in lower-case hex."""
+    return secrets.token_hex(16)
+
+
+class TokenSet(models.Model):
+    """The tokens of one sign-in: who, where, since when and how it goes; no secret in the clear."""
+
+    handle = models.CharField(_("handle"), max_length=32, unique=True, default=new_handle)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        # A deleted user's refresh token still has to be revoked.
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+    )
+    provider = models.CharField(_("provider"), max_length=100)
+    issuer = models.CharField(_("issuer"), max_length=255, blank=True)
+    subject = models.CharField(_("subject"), max_length=255, blank=True)
+    sid = models.CharField(_("session at the provider"), max_length=255, blank=True)
+    scope = models.TextField(_("scope"), blank=True)
+    created_at = models.DateTimeField(_("signed in"), default=timezone.now)
+    refreshed_at = models.DateTimeField(_("last renewed"), null=True, blank=True)
+    access_expires_at = models.DateTimeField(_("access token expires"), null=True, blank=True)
+    expires_at = models.DateTimeField(_("expires"), db_index=True)
+    ended_at = models.DateTimeField(_("ended"), null=True, blank=True)
+    end_reason = models.CharField(_("reason of the end"), max_length=100, blank=True)
+    refresh_count = models.PositiveIntegerField(_("renewals"), default=0)
+    last_error = models.CharField(_("last error"), max_length=100, blank=True)
+    last_error_at = models.DateTimeField(_("time of the last error"), null=True, blank=True)
+    version = models.PositiveBigIntegerField(default=0)
+    lease_owner = models.CharField(max_length=32, blank=True)
+    lease_until = models.BigIntegerField(default=0)
+    sealed = models.BinaryField(null=True)
+
+    objects = TokenSetManager()
+
+    class Meta:
+        verbose_name = _("token set")
+        verbose_name_plural = _("token sets")
+        indexes = (
+            models.Index(fields=["issuer", "sid"], name="tmibff_issuer_sid"),
+            models.Index(fields=["issuer", "subject"], name="tmibff_issuer_subject"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.provider}:{self.handle[:8]}"
+
+
+class Note(models.Model):
+    """A small fact that all processes share until it expires."""
+
+    key = models.CharField(max_length=255, unique=True)
+    value = models.JSONField(default=None, null=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+    class Meta:
+        verbose_name = _("note")
+        verbose_name_plural = _("notes")
+
+    def __str__(self) -> str:
+        return self.key

@@ -1,0 +1,234 @@
+"""The only room that talks to the authorization server: refresh and revocation."""
+
+import json
+import math
+import re
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Self
+from urllib.parse import quote_plus
+
+import requests
+from django.utils.http import parse_http_date_safe
+from django.views.decorators.debug import sensitive_variables
+from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.exceptions import HTTPError
+
+from . import transport
+from .conf import Provider, settings
+from .exceptions import (
+    AuthorizationServerRefused,
+    BackendNotReady,
+    TemporarilyUnavailable,
+    TokenError,
+    forget_locals,
+)
+
+# RFC 6749 appendix A: what a token, and what an error and its description, may hold.
+_TOKEN = re.compile(r"[\x20-\x7E]+")
+_ERROR = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
+_SCOPE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")
+
+# Ten years: what is said beyond that is a way of saying "never", and must not overflow a date.
+_LONGEST_LIFETIME = 10 * 365 * 24 * 3600
+_LONGEST_RETRY_AFTER = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class TokenResponse:
+    """A token response (RFC 6749 §5.1) whose members were checked.
+
+    ``requested_at``: when the request for it was about to be sent, in seconds since the epoch;
+    lifetimes (seconds) count from there. What the server did not say, or not legibly, is ``None``.
+    """
+
+    access_token: str = field(repr=False)
+    token_type: str | None
+    expires_in: int | None
+    scope: str | None
+    refresh_token: str | None = field(repr=False)
+    refresh_expires_in: int | None
+    id_token: str | None = field(repr=False)
+    requested_at: float
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the access token ends, in seconds since the epoch."""
+        return None if self.expires_in is None else self.requested_at + self.expires_in
+
+    @property
+    def refresh_expires_at(self) -> float | None:
+        """When the refresh token ends, in seconds since the epoch."""
+        # 0 means "never" to the servers that send these members.
+        return self.requested_at + self.refresh_expires_in if self.refresh_expires_in else None
+
+    @classmethod
+    @sensitive_variables()
+    def parse(cls, data: object, *, requested_at: float) -> Self:
+        """Return the token response that ``data`` is; raises ``ValueError``."""
+        if not isinstance(data, Mapping):
+            raise ValueError("a token response is a JSON object")  # noqa: TRY004  # from outside
+        access_token = _matching(_TOKEN, data.get("access_token"))
+        if access_token is None:
+            raise ValueError("a token response has an access_token")
+        return cls(
+            access_token=access_token,
+            token_type=_matching(_ERROR, data.get("token_type")),
+            expires_in=_seconds(data.get("expires_in")),
+            scope=_scope(data.get("scope")),
+            refresh_token=_matching(_TOKEN, data.get("refresh_token")),
+            refresh_expires_in=_seconds(
+                data.get("refresh_expires_in", data.get("refresh_token_expires_in"))
+            ),
+            id_token=_matching(_TOKEN, data.get("id_token")),
+            requested_at=requested_at,
+        )
+
+
+@sensitive_variables()
+def refresh(
+    provider: Provider, refresh_token: str, *, resources: Iterable[str] = (), scope: str = ""
+) -> TokenResponse:
+    """Return what the refresh token gives (RFC 6749 §6, RFC 8707 §2.2).
+
+    Raises ``AuthorizationServerRefused``; ``TemporarilyUnavailable`` when there was no OAuth
+    answer; ``BackendNotReady`` when it refused without an OAuth error (X4, X5).
+    """
+    requested_at = time.time()
+    parameters = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
+    parameters += [("resource", resource) for resource in resources]
+    if scope:
+        parameters.append(("scope", scope))
+    if not provider.token_endpoint:
+        raise BackendNotReady("This site does not know the authorization server's token endpoint.")
+    answer = _post(provider, provider.token_endpoint, parameters)
+    if not 200 <= answer.status < 300:
+        raise _failure(answer)
+    try:
+        return TokenResponse.parse(_json(answer.body), requested_at=requested_at)
+    except ValueError as error:
+        _unavailable(error, "The authorization server's answer was not a token response.")
+
+
+@sensitive_variables()
+def revoke(provider: Provider, refresh_token: str) -> None:
+    """Revoke a refresh token (RFC 7009); raises what ``refresh`` does.
+
+    Does nothing where the provider has no revocation endpoint.
+    """
+    if not provider.revocation_endpoint:
+        return
+    parameters = [("token", refresh_token), ("token_type_hint", "refresh_token")]
+    answer = _post(provider, provider.revocation_endpoint, parameters)
+    if not 200 <= answer.status < 300:
+        raise _failure(answer)
+
+
+@sensitive_variables()
+def _post(provider: Provider, url: str, parameters: list[tuple[str, str]]) -> transport.Answer:
+    auth, credentials = _client_authentication(provider)
+    try:
+        return transport.post(
+            url,
+            [*parameters, *credentials],
+            auth=auth,
+            seconds=settings.as_timeout,
+            verify=provider.verify,
+            proxies=provider.proxies,
+        )
+    except (requests.RequestException, HTTPError) as error:
+        _unavailable(error, "The authorization server did not answer.")
+
+
+class _NoHeader(AuthBase):
+    """Adds nothing: the credentials are in the form."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+@sensitive_variables()
+def _client_authentication(provider: Provider) -> tuple[AuthBase, list[tuple[str, str]]]:
+    """Return the client's authentication as header and as form parameters (RFC 6749 §2.3.1)."""
+    if provider.client_auth == "client_secret_basic":
+        # Both halves are form-encoded before they are joined with a colon.
+        user, password = quote_plus(provider.client_id), quote_plus(provider.client_secret)
+        return HTTPBasicAuth(user, password), []
+    return _NoHeader(), [
+        ("client_id", provider.client_id),
+        ("client_secret", provider.client_secret),
+    ]
+
+
+def _unavailable(error: Exception, description: str) -> NoReturn:
+    forget_locals(error)
+    raise TemporarilyUnavailable(description) from error
+
+
+def _failure(answer: transport.Answer) -> TokenError:
+    """Return the error that an answer other than success stands for (X4, X5)."""
+    if answer.status == 429 or not 400 <= answer.status < 500:
+        return TemporarilyUnavailable(
+            f"The authorization server answered with status {answer.status}.",
+            retry_after=_retry_after(answer.headers.get("Retry-After", "")),
+        )
+    try:
+        data = _json(answer.body)
+    except ValueError:
+        data = None
+    # JSON is read whatever its label: some send it as text/html.
+    said = data if isinstance(data, dict) else {}
+    error = _matching(_ERROR, said.get("error"))
+    if error is None:
+        return BackendNotReady("The authorization server refused without saying why.")
+    if error == TemporarilyUnavailable.error:
+        return TemporarilyUnavailable("The authorization server is temporarily unavailable.")
+    return AuthorizationServerRefused(error, _matching(_ERROR, said.get("error_description")) or "")
+
+
+@sensitive_variables()
+def _json(body: bytes) -> Any:
+    """Return the body's JSON; raises ``ValueError``, also for what only Python takes for JSON."""
+    try:
+        return json.loads(body, parse_constant=_refuse_constant)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+@sensitive_variables()
+def _matching(pattern: re.Pattern[str], value: object) -> str | None:
+    return value if isinstance(value, str) and pattern.fullmatch(value) else None
+
+
+@sensitive_variables()
+def _scope(value: object) -> str | None:
+    """Return the scope with single spaces; empty is what some say of a token without any."""
+    scope = _matching(_SCOPE, value)
+    return None if scope is None else " ".join(scope.split())
+
+
+def _seconds(value: object) -> int | None:
+    """Return a lifetime in whole seconds, whether it came as number or text; else ``None``."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        seconds = float(value)
+    except (ValueError, OverflowError):
+        return _LONGEST_LIFETIME if isinstance(value, int) and value > 0 else None
+    if math.isnan(seconds):
+        return None
+    return math.floor(min(max(seconds, 0), _LONGEST_LIFETIME))
+
+
+def _retry_after(value: str) -> int:
+    """Return the seconds that a ``Retry-After`` header asks for, within reason (RFC 9110)."""
+    if value.isdecimal() and len(value) < 10:
+        seconds = int(value)
+    else:
+        seconds = (parse_http_date_safe(value) or 0) - math.ceil(time.time())
+    return min(max(seconds, 1), _LONGEST_RETRY_AFTER)

@@ -1,0 +1,424 @@
+"""The public verbs: keep the tokens of a sign-in, get an access token, describe them, end them.
+
+The endpoints use nothing else, and other sign-in technologies use the same: ``store`` after the
+user was signed in, ``get`` wherever server-side code needs a token.
+"""
+
+import hashlib
+import logging
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib import import_module
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.contrib import auth
+from django.contrib.sessions.backends.base import SessionBase
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
+from django.db import connections, router, transaction
+from django.db.transaction import TransactionManagementError
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from django.views.decorators.debug import sensitive_variables
+
+from . import oauth, policy, renewal, signals, stores, vault
+from .conf import DEFAULT_PROVIDER, settings
+from .contents import AccessToken, Contents, TokenKey
+from .exceptions import BackendNotReady, InvalidSession, TokenError
+from .models import TokenSet, new_handle
+
+__all__ = ["AccessToken", "TokenError", "describe", "end", "get", "store"]
+
+logger = logging.getLogger(__name__)
+
+SESSION_KEY = "_tmibff_token_set"
+
+# Claims that are kept beside those that the site lists: what identifies a sign-in.
+_IDENTITY_CLAIMS = ("iss", "sub", "sid", "auth_time", "acr", "amr")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDescription:
+    """An access token as an operator may see it: ``fingerprint`` is 8 digits of its SHA-256."""
+
+    resources: tuple[str, ...]
+    scope: str | None
+    token_type: str | None
+    issued_at: float
+    expires_at: float | None
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """A token set without its secrets; times are in seconds since the epoch."""
+
+    provider: str
+    claims: Mapping[str, Any] = field(repr=False)
+    granted_scope: str | None
+    has_refresh_token: bool
+    refresh_expires_at: float | None
+    access_tokens: tuple[TokenDescription, ...]
+
+
+@sensitive_variables()
+def store(
+    request: HttpRequest,
+    token_response: Mapping[str, Any],
+    *,
+    claims: Mapping[str, Any] | None = None,
+    provider: str = DEFAULT_PROVIDER,
+    made_session: bool = False,
+    requested_at: float | None = None,
+) -> TokenSet:
+    """Keep a sign-in's tokens for this session, and return their record.
+
+    ``token_response``: the token endpoint's answer (RFC 6749 §5.1). ``claims``: of the ID token and
+    userinfo, already verified. ``provider``: a name in ``TMIBFF_PROVIDERS``. ``made_session``: this
+    very sign-in made the session, so that the session ends when the grant does (X6).
+    ``requested_at``: when the tokens were asked for, in seconds since the epoch.
+
+    A session that has tokens of the same user and provider keeps its token set: the new tokens
+    replace the old ones there. Raises ``ValueError`` when nobody is signed in, or the response has
+    no access token.
+    """
+    if not request.user.is_authenticated:
+        raise ValueError("Tokens are kept for a signed-in user only: call login() first.")
+    response = oauth.TokenResponse.parse(
+        token_response, requested_at=time.time() if requested_at is None else requested_at
+    )
+    contents = Contents(handle=new_handle(), provider=provider, user=str(request.user.pk))
+    _fill(contents, request, response, claims or {}, made_session=made_session)
+    token_set = _replaced(request, contents) or _added(request, contents)
+    logger.info("token set %s stored", token_set.handle)
+    signals.tokens_stored.send_robust(
+        TokenSet, handle=token_set.handle, provider=provider, request=request
+    )
+    return token_set
+
+
+@sensitive_variables()
+def get(
+    source: HttpRequest | TokenSet,
+    resource: str | Collection[str] = (),
+    scope: str | None = None,
+    *,
+    refused: str | None = None,
+) -> AccessToken:
+    """Return an access token of this session, or of this token set: stored, or newly obtained.
+
+    ``resource``: absolute URIs (RFC 8707); ``scope``: values with a space between them. Without
+    both it is the application's default token. ``refused``: the unpadded base64url SHA-256 of an
+    access token that a resource server refused (T6).
+
+    Raises ``TokenError``: ``InvalidSession``, ``BackendNotReady``, ``InvalidTarget``,
+    ``InvalidScope``, ``TemporarilyUnavailable`` or ``AuthorizationServerRefused``; and
+    ``TransactionManagementError`` inside a transaction, whose rollback would lose a rotated token.
+    """
+    _refuse_transaction()
+    resources = (resource,) if isinstance(resource, str) else tuple(resource)
+    policy.check_resources(resources)
+    scopes = policy.split_scope(scope or "")
+    contents = _contents_of(source)
+    if contents is None:
+        raise BackendNotReady
+    key = policy.wanted(resources, scopes, contents)
+    try:
+        token = _stored_or_renewed(source, contents, key, refused)
+    except TokenError as error:
+        if renewal.ends_session(error):
+            _end_with_session(source, contents)
+        raise
+    _keep_up(source, contents)
+    signals.token_served.send_robust(
+        TokenSet, handle=contents.handle, resources=key.resources, scope=token.scope
+    )
+    return token
+
+
+@sensitive_variables()
+def describe(source: HttpRequest | TokenSet) -> Description | None:
+    """Return what may be shown of this session's tokens, or of this token set's.
+
+    ``None`` when there are none. Raises ``InvalidSession`` when the token set has ended.
+    """
+    contents = _contents_of(source)
+    if contents is None:
+        return None
+    return Description(
+        provider=contents.provider,
+        claims=contents.claims,
+        granted_scope=contents.granted,
+        has_refresh_token=contents.refresh_token is not None,
+        refresh_expires_at=contents.refresh_expires_at,
+        access_tokens=tuple(_description(token) for token in contents.access_tokens),
+    )
+
+
+@sensitive_variables()
+def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
+    """End a token set for good and revoke its refresh token.
+
+    ``source``: a request, for its session's token set; a token set, or its handle. The revocation
+    (RFC 7009) goes out after the transaction's commit; what could not be delivered stays sealed in
+    the record. A token set that has ended already stays as it is.
+    """
+    handle = _handle_of(source)
+    if handle is None:
+        return
+    using = router.db_for_write(TokenSet)
+    with transaction.atomic(using=using):
+        if not TokenSet.objects.claim(handle):
+            return
+        stored = stores.current().get(handle, fresh=True)
+        if stored is None:
+            return
+        contents = vault.opened(handle, stored)
+        owed = None if contents is None else _owed(contents)
+        stores.current().put(
+            handle,
+            owed.sealed() if owed else None,
+            version=stored.version,
+            owner="",
+            ended_at=timezone.now(),
+            end_reason=reason,
+        )
+        if owed is not None:
+            transaction.on_commit(partial(_deliver_revocation, owed), using=using, robust=True)
+    logger.info("token set %s ended: %s", handle, reason)
+    signals.session_ended.send_robust(
+        TokenSet, handle=handle, provider=stored.provider, reason=reason
+    )
+
+
+def handle_of(request: HttpRequest) -> str | None:
+    """Return the handle of this session's token set."""
+    handle = request.session.get(SESSION_KEY)
+    return handle if isinstance(handle, str) else None
+
+
+def user_of(request: HttpRequest) -> Any:
+    """Return the signed-in user; raises ``InvalidSession`` when there is none (E3)."""
+    user = request.user
+    # Some backends' get_user returns deactivated users too.
+    if not user.is_authenticated or not getattr(user, "is_active", True):
+        raise InvalidSession
+    return user
+
+
+def _handle_of(source: HttpRequest | TokenSet | str) -> str | None:
+    if isinstance(source, HttpRequest):
+        return handle_of(source)
+    return source.handle if isinstance(source, TokenSet) else source
+
+
+@sensitive_variables()
+def _contents_of(source: HttpRequest | TokenSet) -> Contents | None:
+    if isinstance(source, TokenSet):
+        return vault.load(source.handle)
+    user = user_of(source)
+    handle = handle_of(source)
+    contents = None if handle is None else vault.load(handle)
+    if contents is not None and not constant_time_compare(contents.user, str(user.pk)):
+        logger.error("token set %s belongs to another user than the session", handle)
+        return None
+    return contents
+
+
+def _refuse_transaction() -> None:
+    """Raise in a transaction, as ``atomic(durable=True)`` does, tests' own exempt."""
+    connection = connections[router.db_for_write(TokenSet)]
+    blocks: list[Any] = connection.atomic_blocks
+    by_hand = connection.connection is not None and not blocks and not connection.autocommit
+    if by_hand or (blocks and not blocks[-1]._from_testcase):
+        raise TransactionManagementError(
+            "django_tmibff.tokens.get() cannot run inside a transaction: a rollback would lose a"
+            " refresh token that the authorization server has already replaced. Call it before the"
+            " atomic block, or take the view out of ATOMIC_REQUESTS with"
+            " @transaction.non_atomic_requests."
+        )
+
+
+@sensitive_variables()
+def _stored_or_renewed(
+    source: HttpRequest | TokenSet, contents: Contents, key: TokenKey, refused: str | None
+) -> AccessToken:
+    token = policy.fitting(contents, key, time.time())
+    forced = token is not None and _is_refused(contents, token, refused)
+    if token is not None and not forced and not policy.is_due(token, time.time()):
+        return token
+    return renewal.obtain(
+        contents, key, current=token, forced=forced, session_seconds=_session_seconds(source)
+    )
+
+
+@sensitive_variables()
+def _is_refused(contents: Contents, token: AccessToken, refused: str | None) -> bool:
+    """Return whether ``token`` is to be renewed because a resource server refused it (T6)."""
+    if refused is None:
+        return False
+    digest = hashlib.sha256(token.value.encode()).digest()
+    if not constant_time_compare(urlsafe_b64encode(digest).rstrip(b"="), refused.rstrip("=")):
+        return False
+    return stores.current().once(
+        f"forced-refresh:{contents.handle}", settings.forced_refresh_interval
+    )
+
+
+def _session_seconds(source: HttpRequest | TokenSet) -> float | None:
+    return None if isinstance(source, TokenSet) else source.session.get_expiry_age()
+
+
+@sensitive_variables()
+def _keep_up(source: HttpRequest | TokenSet, contents: Contents) -> None:
+    """Follow a session whose end or key has moved since the token set was saved (B2)."""
+    if isinstance(source, TokenSet):
+        return
+    key = _session_key(source.session)
+    seconds = source.session.get_expiry_age()
+    expires_at = renewal.ends_at(seconds, contents.refresh_expires_at)
+    left = (contents.expires_at or 0) - time.time()
+    moved = left < seconds / 2 and expires_at > (contents.expires_at or 0) + 1
+    if key != contents.session_key or moved:
+        renewal.amend(contents.handle, session_key=key, expires_at=expires_at)
+
+
+def _session_key(session: SessionBase) -> str | None:
+    # A signed-cookie session's key is its data: it cannot be ended from elsewhere, nor kept.
+    return None if isinstance(session, SignedCookies) else session.session_key
+
+
+@sensitive_variables()
+def _fill(
+    contents: Contents,
+    request: HttpRequest,
+    response: oauth.TokenResponse,
+    claims: Mapping[str, Any],
+    *,
+    made_session: bool,
+) -> None:
+    if request.session.session_key is None:
+        request.session.save()  # A session that was flushed has no key until it is saved.
+    contents.session_key = _session_key(request.session)
+    contents.made_session = made_session
+    contents.granted = response.scope
+    contents.refresh_token = response.refresh_token
+    contents.refresh_expires_at = response.refresh_expires_at
+    contents.expires_at = renewal.ends_at(
+        request.session.get_expiry_age(), response.refresh_expires_at
+    )
+    contents.id_token = response.id_token
+    kept = {*_IDENTITY_CLAIMS, *settings.session_info_claims}
+    contents.claims = {name: value for name, value in claims.items() if name in kept}
+    contents.put(renewal.access_token(TokenKey(), response, default_scope=None))
+
+
+@sensitive_variables()
+def _added(request: HttpRequest, contents: Contents) -> TokenSet:
+    token_set = TokenSet(handle=contents.handle, user_id=request.user.pk, **_columns(contents))
+    stores.current().add(token_set, contents.sealed())
+    request.session[SESSION_KEY] = contents.handle
+    return token_set
+
+
+@sensitive_variables()
+def _replaced(request: HttpRequest, contents: Contents) -> TokenSet | None:
+    """Put ``contents`` into the session's token set; ``None`` when that one cannot take them."""
+    handle = handle_of(request)
+    if handle is None:
+        return None
+    with transaction.atomic(using=router.db_for_write(TokenSet)):
+        old = vault.load(handle, fresh=True) if TokenSet.objects.claim(handle) else None
+        if old is not None and (old.user, old.provider) == (contents.user, contents.provider):
+            _take_over(contents, old)
+            vault.save(contents, owner="", **_columns(contents))
+            return TokenSet.objects.get(handle=handle)
+    end(handle, "replaced")
+    return None
+
+
+@sensitive_variables()
+def _take_over(contents: Contents, old: Contents) -> None:
+    contents.handle = old.handle
+    contents.version = old.version
+    contents.calls = old.calls
+    contents.made_session = contents.made_session or old.made_session
+    contents.id_token = contents.id_token or old.id_token
+    contents.claims = {**old.claims, **contents.claims}
+    # The old refresh token is not revoked when a new one comes: servers revoke by grant, and both
+    # may belong to the same one.
+    if contents.refresh_token is None:
+        contents.refresh_token = old.refresh_token
+        contents.refresh_expires_at = old.refresh_expires_at
+
+
+def _columns(contents: Contents) -> dict[str, Any]:
+    [token] = contents.access_tokens
+    claims = contents.claims
+    return {
+        "provider": contents.provider,
+        "issuer": _text(claims.get("iss")),
+        "subject": _text(claims.get("sub")),
+        "sid": _text(claims.get("sid")),
+        "scope": contents.granted or "",
+        "refreshed_at": None,
+        "access_expires_at": renewal.to_datetime(token.expires_at),
+        "expires_at": renewal.to_datetime(contents.expires_at),
+        "last_error": "",
+        "last_error_at": None,
+    }
+
+
+def _text(value: object) -> str:
+    """Return ``value`` as a column takes it: databases refuse NUL and lone surrogates."""
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\0", "").encode(errors="replace").decode()[:255]
+
+
+@sensitive_variables()
+def _owed(contents: Contents) -> Contents | None:
+    """Return what is kept of an ended token set: the refresh token, until it is revoked (B4)."""
+    provider = settings.find_provider(contents.provider)
+    if contents.refresh_token is None or provider is None or not provider.revocation_endpoint:
+        return None
+    return Contents(
+        handle=contents.handle,
+        provider=contents.provider,
+        user=contents.user,
+        version=contents.version + 1,
+        refresh_token=contents.refresh_token,
+    )
+
+
+@sensitive_variables()
+def _deliver_revocation(owed: Contents) -> None:
+    if renewal.revoke(owed):
+        stores.current().delete(owed.handle)
+
+
+@sensitive_variables()
+def _end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None:
+    """End the token set whose grant is dead, and the Django session that came from it (X6)."""
+    end(contents.handle, "invalid_grant")
+    if isinstance(source, HttpRequest):
+        auth.logout(source)
+    elif contents.session_key is not None:
+        engine = import_module(django_settings.SESSION_ENGINE)
+        engine.SessionStore(contents.session_key).delete()
+
+
+@sensitive_variables()
+def _description(token: AccessToken) -> TokenDescription:
+    return TokenDescription(
+        resources=token.key.resources,
+        scope=token.scope,
+        token_type=token.token_type,
+        issued_at=token.issued_at,
+        expires_at=token.expires_at,
+        fingerprint=hashlib.sha256(token.value.encode()).hexdigest()[:8],
+    )

@@ -1,0 +1,10 @@
+"""The paths, to be included at the site's root (E1)."""
+
+from django.urls import path
+
+from . import views
+
+urlpatterns = [
+    path(".well-known/bff-token", views.bff_token, name="tmibff-token"),
+    path(".well-known/bff-sessioninfo", views.bff_sessioninfo, name="tmibff-sessioninfo"),
+]

@@ -1,0 +1,62 @@
+"""Opens and saves sealed parts: the store and the sealing, put together."""
+
+import logging
+import time
+from typing import Any
+
+from django.views.decorators.debug import sensitive_variables
+
+from . import stores
+from .contents import CannotOpenError, Contents
+from .exceptions import InvalidSession
+
+logger = logging.getLogger(__name__)
+
+
+@sensitive_variables()
+def load(handle: str, *, fresh: bool = False) -> Contents | None:
+    """Return what is sealed under ``handle``, or ``None`` where there is nothing to be had.
+
+    ``fresh`` asks for the truth, not for a copy: needed before a call to the authorization server.
+    Raises ``InvalidSession`` when the token set has ended.
+    """
+    stored = stores.current().get(handle, fresh=fresh)
+    if stored is None:
+        return None
+    if stored.ended:
+        raise InvalidSession("This sign-in has ended.")
+    return opened(handle, stored)
+
+
+@sensitive_variables()
+def opened(handle: str, stored: stores.Stored) -> Contents | None:
+    """Return the contents of ``stored``; ``None``, and an error in the log, if they don't open."""
+    if stored.data is None:
+        return None
+    try:
+        contents = Contents.opened(stored.data, handle=handle, provider=stored.provider)
+    except CannotOpenError as error:
+        logger.error("token set %s cannot be opened: %s", handle, error)  # noqa: TRY400
+        return None
+    if contents.version != stored.version:
+        logger.error("token set %s has a sealed part of another version", handle)
+        return None
+    return contents
+
+
+@sensitive_variables()
+def save(contents: Contents, *, owner: str, **columns: Any) -> bool:
+    """Save ``contents``, as read from version ``contents.version``, and the row's ``columns``.
+
+    False, and nothing is saved, when somebody else was faster or the token set has ended.
+    """
+    version = contents.version
+    contents.drop_expired(time.time())
+    contents.version = version + 1
+    try:
+        return stores.current().put(
+            contents.handle, contents.sealed(), version=version, owner=owner, **columns
+        )
+    except BaseException:
+        contents.version = version
+        raise

@@ -1,0 +1,83 @@
+"""The endpoints: parse, call one verb, render. And the sign-in's callback."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.module_loading import import_string
+from django.views.decorators.debug import sensitive_variables
+from mozilla_django_oidc.views import OIDCAuthenticationCallbackView
+
+from . import http, tokens
+from .conf import settings
+from .exceptions import InvalidRequest
+
+FORM = "application/x-www-form-urlencoded"
+
+# Reloads itself: nothing in it comes from the query, and the reload's referrer must not carry it.
+_RELOAD_PAGE = (
+    '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Signing in</title>'
+    '<meta http-equiv="refresh" content="0"></head><body></body></html>'
+)
+_RELOAD_HEADERS = {
+    "Cache-Control": "no-cache, no-store, private",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+@http.endpoint("GET", "POST")
+@sensitive_variables()
+def bff_token(request: HttpRequest) -> HttpResponse:
+    """Answer with an access token: stored, or newly obtained with the refresh token (R1-R6)."""
+    resources, scope = _parameters(request)
+    token = tokens.get(request, resources, scope, refused=request.headers.get("TMIBFF-Refused"))
+    data = {
+        "access_token": token.value,
+        "token_type": token.token_type,
+        "expires_in": token.expires_in,
+        "scope": token.scope,
+    }
+    return http.answer({name: value for name, value in data.items() if value is not None})
+
+
+@http.endpoint("GET")
+def bff_sessioninfo(request: HttpRequest) -> HttpResponse:
+    """Answer who is signed in (S1, S3)."""
+    session_info = import_string(settings.session_info)
+    return http.answer(session_info(request))
+
+
+class OIDCCallbackView(OIDCAuthenticationCallbackView):
+    """mozilla-django-oidc's callback, for ``OIDC_CALLBACK_CLASS``; works with strict cookies (E9).
+
+    With ``SESSION_COOKIE_SAMESITE = "Strict"`` the provider's redirect arrives without the
+    session. A page that reloads itself from our own site brings it along. There is no loop: the
+    reload is not cross-site any more.
+    """
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        if _arrived_without_session(request):
+            return HttpResponse(_RELOAD_PAGE, headers=_RELOAD_HEADERS)
+        response: HttpResponse = super().get(request)
+        return response
+
+
+def _arrived_without_session(request: HttpRequest) -> bool:
+    states = request.session.get("oidc_states") or {}
+    return (
+        request.headers.get("Sec-Fetch-Site") == "cross-site"
+        and request.GET.get("state") not in states
+    )
+
+
+def _parameters(request: HttpRequest) -> tuple[list[str], str]:
+    """Return the resources and the scope that are asked for (T1-T4)."""
+    if request.method == "POST" and request.content_type != FORM:
+        raise InvalidRequest(f"The request's media type must be {FORM}.")
+    # Whatever charset the request claims: Python knows some that cannot decode a query.
+    request.encoding = "utf-8"
+    sent: Any = request.POST if request.method == "POST" else request.GET
+    scopes = list(filter(None, sent.getlist("scope")))
+    if len(scopes) > 1:
+        raise InvalidRequest("scope may be sent only once.")
+    return list(filter(None, sent.getlist("resource"))), scopes[0] if scopes else ""
