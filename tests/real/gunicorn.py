@@ -1,0 +1,74 @@
+"""The test project behind gunicorn: several worker processes, as in production."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.real.processes import Server, answers_http, free_port, run
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+GUNICORN = (
+    sys.executable,
+    "-m",
+    "gunicorn",
+    "testproject.wsgi:application",
+    "--worker-class=gthread",
+    # All instances on a machine would share one control socket.
+    "--no-control-socket",
+    # Idle kept-alive connections must not delay the end of a test.
+    "--graceful-timeout=1",
+)
+
+
+class Gunicorn(Server):
+    """The test project served by gunicorn; its ``origin`` is known before it starts."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        workers: int = 2,
+        threads: int = 4,
+    ) -> None:
+        """Take the log's folder and the Django settings laid over the test project's own.
+
+        ``settings`` may be replaced until the start: those of the OpenID Provider are known only
+        after it has learned this server's origin.
+        """
+        port = free_port()
+        self.origin = f"http://localhost:{port}"
+        self.settings = dict(settings or {})
+        super().__init__(
+            "gunicorn",
+            [*GUNICORN, f"--bind=127.0.0.1:{port}", f"--workers={workers}", f"--threads={threads}"],
+            folder=folder,
+            ready=lambda: answers_http(f"{self.origin}/"),
+            cwd=PROJECT,
+        )
+
+    def start(self) -> None:
+        """Start the workers with the settings as they are now."""
+        self.env = _environment(self.settings)
+        super().start()
+
+
+def migrate(settings: Mapping[str, Any]) -> None:
+    """Make the tables of the test project in the database that the settings name."""
+    run(
+        [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity=0"],
+        cwd=PROJECT,
+        env=_environment(settings),
+    )
+
+
+def _environment(settings: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        # pytest-django has set the tests' own settings module in this process's environment.
+        "DJANGO_SETTINGS_MODULE": "testproject.settings",
+        "TESTPROJECT_SETTINGS": json.dumps(settings),
+    }

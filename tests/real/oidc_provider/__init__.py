@@ -1,0 +1,124 @@
+"""A certified OpenID Provider (npm's oidc-provider) on a free loopback port."""
+
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.real.components import node, npm
+from tests.real.processes import Server, answers_http, free_port, run
+
+HERE = Path(__file__).resolve().parent
+TIMEOUT_SECONDS = 30
+IDENTITY_SCOPE = "openid email profile"
+ORDERS = "https://api.example/orders"
+MAIL = "https://api.example/mail"
+# Every scope that there is: a refresh can narrow a sign-in's scope, never widen it.
+ALL_SCOPE = f"{IDENTITY_SCOPE} orders:read orders:write mail:read"
+
+
+class OidcProvider(Server):
+    """The OpenID Provider of one relying party; ``issuer`` is its URL.
+
+    Clients: ``rotate``, ``rotate-post`` (its secret goes in the body) and ``norotate``.
+    """
+
+    def __init__(
+        self,
+        rp_origin: str,
+        folder: Path,
+        *,
+        access_token_ttl: int = 300,
+        refresh_token_ttl: int = 3600,
+    ) -> None:
+        """Take the app's origin, the log's folder, and the tokens' lifetimes in seconds."""
+        port = free_port()
+        self.issuer = f"http://127.0.0.1:{port}"
+        config = {
+            "port": port,
+            "issuer": self.issuer,
+            "redirect_uris": [f"{rp_origin}/oidc/callback/"],
+            "post_logout_redirect_uris": [f"{rp_origin}/"],
+            "access_token_ttl": access_token_ttl,
+            "refresh_token_ttl": refresh_token_ttl,
+        }
+        super().__init__(
+            "oidc-provider",
+            [node(), "op.mjs"],
+            folder=folder,
+            ready=lambda: answers_http(f"{self.issuer}/__ready"),
+            cwd=HERE,
+            env={"OP_CONFIG": json.dumps(config)},
+        )
+
+    def start(self) -> None:
+        """Install the packages where needed, then start."""
+        install_packages()
+        super().start()
+
+    def seen(self) -> dict[str, Any]:
+        """Return ``requests``, ``refresh_token_reused`` and ``token_requests`` since the start."""
+        return self._json("GET", f"{self.issuer}/__seen")
+
+    def metadata(self) -> dict[str, Any]:
+        """Return the discovery document."""
+        return self._json("GET", f"{self.issuer}/.well-known/openid-configuration")
+
+    def introspect(self, token: str) -> dict[str, Any]:
+        """Return what the provider knows of an opaque token; it refuses to look at JWTs."""
+        url = self.metadata()["introspection_endpoint"]
+        return self._json("POST", url, data={"token": token}, auth=("rs", "rs-secret"))
+
+    def django_settings(self, client_id: str, scope: str = IDENTITY_SCOPE) -> dict[str, Any]:
+        """Return mozilla-django-oidc's settings for one of the clients."""
+        found = self.metadata()
+        return {
+            "OIDC_OP_ISSUER": self.issuer,
+            "OIDC_OP_AUTHORIZATION_ENDPOINT": found["authorization_endpoint"],
+            "OIDC_OP_TOKEN_ENDPOINT": found["token_endpoint"],
+            "OIDC_OP_USER_ENDPOINT": found["userinfo_endpoint"],
+            "OIDC_OP_JWKS_ENDPOINT": found["jwks_uri"],
+            "OIDC_OP_REVOCATION_ENDPOINT": found["revocation_endpoint"],
+            "OIDC_OP_END_SESSION_ENDPOINT": found["end_session_endpoint"],
+            "OIDC_RP_CLIENT_ID": client_id,
+            "OIDC_RP_CLIENT_SECRET": f"{client_id}-secret",
+            "OIDC_RP_SIGN_ALGO": "RS256",
+            "OIDC_RP_SCOPES": scope,
+            "OIDC_USE_PKCE": True,
+            "OIDC_TOKEN_USE_BASIC_AUTH": client_id != "rotate-post",
+        }
+
+    def _json(self, method: str, url: str, **request: Any) -> dict[str, Any]:
+        with requests.Session() as session:
+            # A proxy from the environment could not reach this machine's loopback.
+            session.trust_env = False
+            answer = session.request(method, url, timeout=TIMEOUT_SECONDS, **request)
+        answer.raise_for_status()
+        found: dict[str, Any] = answer.json()
+        return found
+
+
+def install_packages() -> None:
+    """Install what package-lock.json lists, unless it is there already."""
+    with _one_at_a_time():
+        if not _is_installed():
+            run([npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=HERE)
+
+
+def _is_installed() -> bool:
+    # npm writes this file at the end of an installation.
+    installed = HERE / "node_modules" / ".package-lock.json"
+    wanted = HERE / "package-lock.json"
+    return installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Keep parallel test processes from installing into the same folder at once."""
+    with (HERE / "package.json").open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

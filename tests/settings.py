@@ -1,0 +1,35 @@
+"""The tests' project: the test project with a provider that only requests-mock knows."""
+
+import os
+
+from testproject.settings import *  # noqa: F403  # settings build on settings
+
+DEBUG = False
+ALLOWED_HOSTS = ["app.example", "localhost", "127.0.0.1", "[::1]"]
+ROOT_URLCONF = "tests.urls"
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "mozilla_django_oidc",
+    "django_tmibff",
+    "tests.users",
+]
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+SESSION_COOKIE_SECURE = True
+
+ON_POSTGRESQL = os.environ.get("TEST_DATABASE") == "postgresql"
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.postgresql", "NAME": "tests"}
+    if ON_POSTGRESQL
+    else {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+}
+
+OIDC_OP_ISSUER = "https://op.example"
+OIDC_OP_AUTHORIZATION_ENDPOINT = "https://op.example/authorize"
+OIDC_OP_TOKEN_ENDPOINT = "https://op.example/token"
+OIDC_OP_USER_ENDPOINT = "https://op.example/userinfo"
+OIDC_OP_JWKS_ENDPOINT = "https://op.example/jwks"
+OIDC_OP_REVOCATION_ENDPOINT = "https://op.example/revoke"
+OIDC_RP_CLIENT_ID = "client"
+OIDC_RP_CLIENT_SECRET = "canary-client-secret"

@@ -1,0 +1,16 @@
+"""The paths of the tests' project."""
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import include, path
+
+
+def index(request: HttpRequest) -> HttpResponse:
+    """Answer with a plain page."""
+    return HttpResponse("a page")
+
+
+urlpatterns = [
+    path("", index),
+    path("", include("django_tmibff.urls")),
+    path("oidc/", include("mozilla_django_oidc.urls")),
+]
