@@ -1,8 +1,6 @@
 """The endpoints: parse, call one verb, render. And the sign-in's callback."""
 
-from typing import Any
-
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_variables
 from mozilla_django_oidc.views import OIDCAuthenticationCallbackView
@@ -70,13 +68,16 @@ def _arrived_without_session(request: HttpRequest) -> bool:
     )
 
 
+def _form(request: HttpRequest) -> QueryDict:
+    # A POST without a body needs no media type.
+    if request.content_type != FORM and (request.content_type or request.body):
+        raise InvalidRequest(f"The request's media type must be {FORM}.")
+    return request.POST
+
+
 def _parameters(request: HttpRequest) -> tuple[list[str], str]:
     """Return the resources and the scope that are asked for (T1-T4)."""
-    if request.method == "POST" and request.content_type != FORM:
-        raise InvalidRequest(f"The request's media type must be {FORM}.")
-    # Whatever charset the request claims: Python knows some that cannot decode a query.
-    request.encoding = "utf-8"
-    sent: Any = request.POST if request.method == "POST" else request.GET
+    sent = _form(request) if request.method == "POST" else request.GET
     scopes = list(filter(None, sent.getlist("scope")))
     if len(scopes) > 1:
         raise InvalidRequest("scope may be sent only once.")

@@ -1,6 +1,7 @@
 """An authorization server at the wire: answers in the order it is told, and remembers requests."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,6 +20,7 @@ class AuthorizationServer:
         self.requests: list[dict[str, list[str]]] = []
         self.revoked: list[str] = []
         self.headers: list[Any] = []
+        self.before_answering: Callable[[], None] = lambda: None
         self._queue: deque[dict[str, Any]] = deque()
         mocker.post(requests_mock.ANY, exc=AssertionError)
         mocker.add_matcher(self._answer)
@@ -50,6 +52,7 @@ class AuthorizationServer:
     def _token(self, request: PreparedRequest) -> Any:
         self.requests.append(parse_qs(request.text, keep_blank_values=True))
         self.headers.append(request.headers)
+        self.before_answering()
         number = len(self.requests)
         usual = {"access_token": f"fresh-{number}", "token_type": "Bearer", "expires_in": 3600}
         answer = self._queue.popleft() if self._queue else {"json": usual}

@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -43,10 +44,16 @@ class Page(Client):
         **options: Any,
     ) -> HttpResponse:
         """Return the answer to the page's own ``fetch(path)``."""
+        if query:
+            path = f"{path}?{query if isinstance(query, str) else urlencode(query, doseq=True)}"
         sent = {**FETCH, **(headers or {})}
-        if method == "GET":
-            return self.get(path, query, headers=sent, secure=True, **options)
         return self.generic(method, path, headers=sent, secure=True, **options)
+
+    def elsewhere(self) -> "Page":
+        """Return the same browser's page, for a server whose middleware has changed."""
+        page = Page()
+        page.cookies = self.cookies
+        return page
 
     def token(self, **query: Any) -> dict[str, Any]:
         """Return the token answer, which must be a success."""

@@ -1,0 +1,141 @@
+"""Sessions made without a sign-in, what is kept for them, and many callers of one at once.
+
+Also a program of its own, which runs as part of the test project.
+"""
+
+import json
+import secrets
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from tests.real.gunicorn import PROJECT, _environment
+from tests.real.postgresql import PostgreSQL
+from tests.real.processes import run
+
+TIMEOUT_SECONDS = 60
+COOKIE = "sessionid"
+
+
+@contextmanager
+def databases(vendor: str, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield Django's ``DATABASES`` with an empty database of that vendor."""
+    if vendor == "sqlite":
+        yield {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db")}}
+        return
+    with PostgreSQL() as server:
+        server.create_database("testproject")
+        yield {"default": server.settings("testproject")}
+
+
+def new_session(
+    settings: Mapping[str, Any], token_response: Mapping[str, Any], *, age_seconds: float = 0
+) -> str:
+    """Sign a new user in with those tokens, given that long ago; return the session's cookie."""
+    return _run(settings, "new_session", token_response, age_seconds)
+
+
+def drop_access_tokens(settings: Mapping[str, Any], cookie: str) -> None:
+    """Let all access tokens of the session be over, as if it had been idle for long."""
+    _run(settings, "drop_access_tokens", cookie)
+
+
+def refresh_token(settings: Mapping[str, Any], cookie: str) -> str:
+    """Return the refresh token that is kept for the session."""
+    return _run(settings, "refresh_token", cookie)
+
+
+def fetch_token(origin: str, cookie: str, query: Mapping[str, str] | None = None) -> Any:
+    """Return the answer of bff-token to a page of that session, on a connection of its own."""
+    with requests.Session() as session:
+        # A proxy from the environment could not reach this machine's loopback.
+        session.trust_env = False
+        return session.get(
+            f"{origin}/.well-known/bff-token",
+            params=query,
+            cookies={COOKIE: cookie},
+            headers={"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"},
+            timeout=TIMEOUT_SECONDS,
+        )
+
+
+def fetch_at_once(
+    origin: str, cookie: str, queries: Sequence[Mapping[str, str]]
+) -> list[requests.Response]:
+    """Send one request for each query, all in the same moment; return the answers in that order."""
+    together = threading.Barrier(len(queries))
+
+    def fetch(query: Mapping[str, str]) -> requests.Response:
+        together.wait()
+        answer: requests.Response = fetch_token(origin, cookie, query)
+        return answer
+
+    with ThreadPoolExecutor(len(queries)) as callers:
+        return list(callers.map(fetch, queries))
+
+
+def _run(settings: Mapping[str, Any], action: str, *arguments: object) -> str:
+    command = [sys.executable, "-m", "tests.real.session", action, json.dumps(arguments)]
+    return run(command, cwd=PROJECT, env=_environment(settings)).strip()
+
+
+def _new_session(token_response: Mapping[str, Any], age_seconds: float) -> str:
+    from django.contrib.auth import get_user_model, login
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.http import HttpRequest
+
+    from django_tmibff import tokens
+
+    request = HttpRequest()
+    request.session = SessionStore()
+    user = get_user_model().objects.create_user(f"user-{secrets.token_hex(8)}")
+    request.user = user
+    login(request, user, backend="django.contrib.auth.backends.ModelBackend")
+    requested_at = time.time() - age_seconds
+    tokens.store(request, token_response, requested_at=requested_at, made_session=True)
+    request.session.save()
+    return str(request.session.session_key)
+
+
+def _drop_access_tokens(cookie: str) -> str:
+    from django_tmibff import vault
+
+    contents = _contents(cookie)
+    contents.access_tokens.clear()
+    if not vault.save(contents, owner=""):
+        raise RuntimeError("Somebody is using the session.")
+    return ""
+
+
+def _refresh_token(cookie: str) -> str:
+    return str(_contents(cookie).refresh_token)
+
+
+def _contents(cookie: str) -> Any:
+    from django.contrib.sessions.backends.db import SessionStore
+
+    from django_tmibff import tokens, vault
+
+    return vault.load(SessionStore(cookie)[tokens.SESSION_KEY], fresh=True)
+
+
+ACTIONS: dict[str, Callable[..., str]] = {
+    "new_session": _new_session,
+    "drop_access_tokens": _drop_access_tokens,
+    "refresh_token": _refresh_token,
+}
+
+
+if __name__ == "__main__":
+    # Models can be imported only after this, hence the imports inside of the functions.
+    import django
+
+    django.setup()
+    sys.stdout.write(ACTIONS[sys.argv[1]](*json.loads(sys.argv[2])))

@@ -1,0 +1,149 @@
+"""Single flight over processes: many callers of one session, a server that forgives nothing."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from tests.real.gunicorn import Gunicorn, migrate
+from tests.real.session import (
+    databases,
+    drop_access_tokens,
+    fetch_at_once,
+    fetch_token,
+    new_session,
+)
+from tests.real.strict_server import CLIENT_ID, CLIENT_SECRET, SCOPE, StrictServer
+
+pytestmark = pytest.mark.real
+
+ORDERS = "https://api.example/orders"
+DAY = 24 * 3600
+
+
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[StrictServer]:
+    """The authorization server of the app."""
+    with StrictServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(strict_server: StrictServer) -> StrictServer:
+    """The authorization server of the app, which has counted nothing yet."""
+    strict_server.reset()
+    return strict_server
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def app(
+    request: pytest.FixtureRequest,
+    strict_server: StrictServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Gunicorn]:
+    """The test project: two processes of eight threads on one database."""
+    folder = tmp_path_factory.mktemp("app")
+    with databases(request.param, folder) as found:
+        settings = {
+            **strict_server.django_settings(),
+            "DATABASES": found,
+            "TMIBFF_RESOURCES": {ORDERS: {"scope": "orders:read"}},
+        }
+        migrate(settings)
+        with Gunicorn(folder, settings, workers=2, threads=8) as app:
+            yield app
+
+
+def test_many_callers_of_an_expired_token_cost_one_refresh(
+    app: Gunicorn, server: StrictServer
+) -> None:
+    """R6, R12, X6: all get the same new token, nothing is reused, the next expiry works too."""
+    signed_in = server.new_family()
+    cookie = new_session(app.settings, signed_in, age_seconds=DAY)
+    server.delay = 0.3
+    seen = {signed_in["access_token"]}
+    for round_number in (1, 2):
+        token = _only_token(fetch_at_once(app.origin, cookie, [{}] * 50))
+        assert server.refreshes == round_number
+        assert server.reuses == 0
+        assert token not in seen
+        assert server.is_alive(token)
+        seen.add(token)
+        drop_access_tokens(app.settings, cookie)
+
+
+def test_callers_for_different_tokens_of_one_session_take_turns(
+    app: Gunicorn, server: StrictServer
+) -> None:
+    """R6, R8, R12: one refresh for each token that is asked for, and none at the same time."""
+    cookie = new_session(app.settings, server.new_family(), age_seconds=DAY)
+    server.delay = 0.3
+    kinds: list[dict[str, str]] = [{}, {"scope": "email"}, {"resource": ORDERS}]
+    queries = [kinds[number % 3] for number in range(20)]
+    answers = fetch_at_once(app.origin, cookie, queries)
+    for kind in kinds:
+        own = [one for one, query in zip(answers, queries, strict=True) if query == kind]
+        assert server.is_alive(_only_token(own))
+    assert server.refreshes == 3
+    assert server.reuses == 0
+    assert [answer.json()["scope"] for answer in answers[:3]] == [SCOPE, "email", "orders:read"]
+
+
+def test_nobody_waits_for_a_token_that_still_works(app: Gunicorn, server: StrictServer) -> None:
+    """R9: while one caller renews a token about to expire, all others are served at once."""
+    signed_in = server.new_family(access_token_ttl=60)
+    cookie = new_session(app.settings, signed_in, age_seconds=40)
+    server.delay = 2.0
+    answers = fetch_at_once(app.origin, cookie, [{}] * 20)
+    others = [answer for answer in answers if _token(answer) == signed_in["access_token"]]
+    [renewed] = [answer for answer in answers if answer not in others]
+    assert renewed.elapsed.total_seconds() >= 2
+    assert max(answer.elapsed.total_seconds() for answer in others) < 1
+    assert (server.refreshes, server.reuses) == (1, 0)
+    assert _token(fetch_token(app.origin, cookie)) == _token(renewed)
+
+
+@pytest.mark.parametrize("authentication", ["header", "form"])
+def test_the_strict_server_revokes_the_family_of_a_reused_refresh_token(
+    server: StrictServer, authentication: str
+) -> None:
+    """The other tests here could not fail without this."""
+    first = server.new_family()
+    other = server.new_family()
+    second = _refresh(server, authentication, first["refresh_token"])
+    assert second["refresh_token"] != first["refresh_token"]
+    assert server.is_alive(second["access_token"])
+    assert server.is_alive(second["refresh_token"])
+    assert not server.is_alive(first["refresh_token"])
+    assert _refresh(server, authentication, first["refresh_token"]) == {"error": "invalid_grant"}
+    assert _refresh(server, authentication, second["refresh_token"]) == {"error": "invalid_grant"}
+    assert (server.refreshes, server.reuses) == (1, 1)
+    assert not server.is_alive(first["access_token"])
+    assert not server.is_alive(second["access_token"])
+    assert server.is_alive(other["refresh_token"])
+
+
+def _token(answer: requests.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["access_token"])
+
+
+def _only_token(answers: Iterable[requests.Response]) -> str:
+    """Return the token that all of them got."""
+    [token] = {_token(answer) for answer in answers}
+    return token
+
+
+def _refresh(server: StrictServer, authentication: str, refresh_token: str) -> dict[str, Any]:
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    auth = None
+    if authentication == "header":
+        auth = (CLIENT_ID, CLIENT_SECRET)
+    else:
+        form |= {"client_id": CLIENT_ID, "client_secret": CLIENT_SECRET}
+    with requests.Session() as session:
+        session.trust_env = False
+        url = server.django_settings()["OIDC_OP_TOKEN_ENDPOINT"]
+        found: dict[str, Any] = session.post(url, data=form, auth=auth, timeout=10).json()
+    return found
