@@ -1,5 +1,6 @@
 """mozilla-django-oidc's authentication backend, which also keeps the tokens."""
 
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping
@@ -11,12 +12,11 @@ import requests
 from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.debug import sensitive_variables
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
-from . import sign_in, tokens
+from . import oauth, sign_in, tokens
 from .conf import settings
-from .exceptions import forget_locals
+from .exceptions import forgets_locals
 
 logger = logging.getLogger(__name__)
 
@@ -34,9 +34,8 @@ class OIDCAuthenticationBackend(MozillaBackend):
     time-outs, deactivated users, and provider errors that would be a 500.
     """
 
-    _token_response: Mapping[str, Any]
+    _token_response: oauth.TokenResponse | None
     _claims: dict[str, Any]
-    _requested_at: float
     _issued: tuple[str, str] | None
 
     @staticmethod
@@ -46,14 +45,16 @@ class OIDCAuthenticationBackend(MozillaBackend):
             args = (DEFAULT_TIMEOUT,)
         return MozillaBackend.get_settings(attr, *args)
 
-    @sensitive_variables()
+    @forgets_locals
     def authenticate(  # type: ignore[override]  # a code instead of a password
         self, request: HttpRequest | None, **kwargs: Any
     ) -> Any:
         """Return the user whom the provider vouches for, or ``None``."""
-        if request is None:
+        # Django asks every backend whenever somebody signs in: only the callback view, which has
+        # checked the state, passes a nonce.
+        if request is None or "nonce" not in kwargs:
             return None
-        self._token_response, self._claims, self._issued = {}, {}, None
+        self._token_response, self._claims, self._issued = None, {}, None
         previous_handle = tokens.handle_of(request)
         try:
             self._check_issuer_parameter(request, settings.provider().issuer)
@@ -61,15 +62,12 @@ class OIDCAuthenticationBackend(MozillaBackend):
         except SuspiciousOperation as error:
             logger.warning("sign-in refused: %s", error)
             return None
-        except Exception as error:
-            forget_locals(error)  # mozilla-django-oidc's frames hold the tokens.
-            raise
         if user is None or not self.user_can_authenticate(user):
             return None
         if self._issued is not None:
             super().store_tokens(*self._issued)
-        if self._token_response:
-            self._keep(request, user, previous_handle)
+        if self._token_response is not None:
+            self._keep(request, user, self._token_response, previous_handle)
         return user
 
     def get_user(self, user_id: Any) -> Any:
@@ -77,39 +75,36 @@ class OIDCAuthenticationBackend(MozillaBackend):
         user = super().get_user(user_id)
         return user if user is not None and self.user_can_authenticate(user) else None
 
-    @sensitive_variables()
     def get_token(self, payload: dict[str, Any]) -> Mapping[str, Any]:
         """Return the token response, and remember it whole."""
-        self._requested_at = time.time()
+        requested_at = time.time()
         with _refusing("the provider's token endpoint gave no tokens"):
-            response = super().get_token(payload)
-        if not isinstance(response, Mapping) or not (
-            isinstance(response.get("access_token"), str)
-            and isinstance(response.get("id_token"), str)
-        ):
-            raise SignInRefusedError("the provider's token response lacks a token")
-        self._token_response = response
+            response: Mapping[str, Any] = super().get_token(payload)
+            parsed = oauth.TokenResponse.parse(response, requested_at=requested_at)
+        if parsed.id_token is None:
+            raise SignInRefusedError("the provider's token response lacks an ID token")
+        self._token_response = parsed.with_default_scope(settings.provider().scope)
         return response
 
-    @sensitive_variables()
     def verify_token(self, token: str, **kwargs: Any) -> dict[str, Any]:
         """Return the claims of a token that the provider signed; of an ID token, for us."""
         with _refusing("the provider's token does not verify"):
             claims: dict[str, Any] = super().verify_token(token, **kwargs)
+            _check_claims(claims)
         # Only for the ID token is there a nonce: userinfo may come as a JWT too.
         if "nonce" in kwargs:
             self._check_id_token(claims)
             self._claims = claims
         return claims
 
-    @sensitive_variables()
     def get_userinfo(
         self, access_token: str, id_token: str, payload: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the userinfo, which must be about the ID token's subject (B6)."""
         with _refusing("the provider's userinfo endpoint gave no claims"):
             userinfo: dict[str, Any] = super().get_userinfo(access_token, id_token, payload)
-        if not isinstance(userinfo, dict) or not _same(userinfo.get("sub"), payload["sub"]):
+            _check_claims(userinfo)
+        if not _same(userinfo.get("sub"), payload["sub"]):
             raise SignInRefusedError("userinfo is about another subject than the ID token")
         self._claims = {**userinfo, **payload}
         return userinfo
@@ -124,7 +119,6 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if named is not None and issuer is not None and not _same(named, issuer):
             raise SignInRefusedError("the callback names another issuer")
 
-    @sensitive_variables()
     def _check_id_token(self, claims: Mapping[str, Any]) -> None:
         """Refuse an ID token that is not for us (B6, OpenID Connect Core §3.1.3.7)."""
         issuer = settings.provider().issuer
@@ -140,19 +134,14 @@ class OIDCAuthenticationBackend(MozillaBackend):
             raise SignInRefusedError("the ID token is for another client")
         self._check_issuer_parameter(self.request, claims["iss"])
 
-    @sensitive_variables()
-    def _keep(self, request: HttpRequest, user: Any, previous_handle: str | None) -> None:
-        sign_in.keep(
-            request,
-            sign_in.SignIn(
-                user=user,
-                # No scope in the answer: the one that was asked for (RFC 6749 §5.1).
-                token_response={"scope": settings.provider().scope, **self._token_response},
-                claims=self._claims,
-                requested_at=self._requested_at,
-                previous_handle=previous_handle,
-            ),
-        )
+    def _keep(
+        self,
+        request: HttpRequest,
+        user: Any,
+        token_response: oauth.TokenResponse,
+        previous_handle: str | None,
+    ) -> None:
+        sign_in.keep(request, sign_in.SignIn(user, token_response, self._claims, previous_handle))
         # Renewal by the same user: the callback view calls no login(), so no signal will come.
         if getattr(request, "user", None) == user:
             sign_in.complete(request, user, made_session=False)
@@ -170,11 +159,21 @@ def _refusing(reason: str) -> Iterator[None]:
         requests.RequestException,
         AttributeError,
         LookupError,
+        RecursionError,
         TypeError,
         ValueError,
     ) as error:
-        forget_locals(error)
         raise SignInRefusedError(f"{reason} ({type(error).__name__})") from error
+
+
+def _check_claims(claims: Any) -> None:
+    """Raise unless ``claims`` are what a site's own code may rely on.
+
+    Raises ``TypeError``, ``ValueError`` (what is no JSON, or no text), or ``RecursionError``.
+    """
+    if not isinstance(claims, dict) or not isinstance(claims.get("email", ""), str):
+        raise TypeError("claims are an object, and an e-mail address is a text")
+    json.dumps(claims, allow_nan=False, ensure_ascii=False).encode()
 
 
 def _same(one: object, other: object) -> bool:

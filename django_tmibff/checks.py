@@ -77,6 +77,20 @@ def check_pkce(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_issuer(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W004: the issuer of ID tokens is not checked (B6)."""
+    oidc_is_used = hasattr(django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT")
+    if not oidc_is_used or getattr(django_settings, "OIDC_OP_ISSUER", None):
+        return []
+    return [
+        CheckWarning(
+            "Nothing says who may issue ID tokens, so their issuer is not checked.",
+            hint="Set OIDC_OP_ISSUER to the issuer in the provider's metadata.",
+            id="django_tmibff.W004",
+        )
+    ]
+
+
 def check_setting_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """W003: a ``TMIBFF_*`` setting that does not exist."""
     unknown = [n for n in dir(django_settings) if n.startswith("TMIBFF_") and n not in DEFAULTS]
@@ -94,6 +108,7 @@ CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_cookie, {}),
     (check_session_cookie_secure, {"deploy": True}),
     (check_pkce, {}),
+    (check_issuer, {}),
     (check_setting_names, {}),
 )
 

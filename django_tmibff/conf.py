@@ -64,7 +64,8 @@ class Provider:
     client_auth: ClientAuth
     scope: str
     verify: bool | str
-    proxies: Mapping[str, str] | None
+    # A proxy's URL may hold its password.
+    proxies: Mapping[str, str] | None = field(repr=False)
 
 
 class Settings:

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.debug import sensitive_variables
 
 from . import crypto
 
@@ -140,13 +139,11 @@ class Contents:
         self.refusals = [refusal for refusal in self.refusals if refusal.until > now]
         self.calls = [at for at in self.calls if now - CALL_WINDOW < at <= now]
 
-    @sensitive_variables()
     def sealed(self) -> bytes:
         """Return these contents encrypted."""
         return crypto.seal(json.dumps({"format": _FORMAT, **asdict(self)}).encode())
 
     @classmethod
-    @sensitive_variables()
     def opened(cls, data: bytes, *, handle: str, provider: str) -> Self:
         """Return the contents of ``data``, which must belong to this token set.
 
@@ -154,14 +151,13 @@ class Contents:
         """
         try:
             contents = cls._from_json(json.loads(crypto.unseal(data)))
-        except (crypto.CannotUnsealError, KeyError, TypeError, ValueError) as error:
+        except (crypto.CannotUnsealError, AttributeError, KeyError, TypeError, ValueError) as error:
             raise CannotOpenError("the sealed part does not open") from error
         if not constant_time_compare(contents.handle, handle) or contents.provider != provider:
             raise CannotOpenError("the sealed part belongs to another token set")
         return contents
 
     @classmethod
-    @sensitive_variables()
     def _from_json(cls, data: dict[str, Any]) -> Self:
         if data.pop("format") != _FORMAT:
             raise ValueError("unknown format")

@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.encoding import force_bytes
-from django.views.decorators.debug import sensitive_variables
 
 from .conf import settings
 
@@ -19,13 +18,11 @@ class CannotUnsealError(Exception):
     """What was stored does not open: wrong key, tampered with, or truncated."""
 
 
-@sensitive_variables()
 def seal(content: bytes) -> bytes:
     """Return ``content`` encrypted and authenticated with the newest key."""
     return _keys().encrypt(content)
 
 
-@sensitive_variables()
 def unseal(sealed: bytes) -> bytes:
     """Return what was sealed, with whichever key it was; raises ``CannotUnsealError``."""
     try:
@@ -34,7 +31,6 @@ def unseal(sealed: bytes) -> bytes:
         raise CannotUnsealError from error
 
 
-@sensitive_variables()
 def _keys() -> MultiFernet:
     if own := settings.encryption_keys:
         return _given(own)
@@ -42,7 +38,6 @@ def _keys() -> MultiFernet:
 
 
 @lru_cache(maxsize=4)
-@sensitive_variables()
 def _given(keys: Sequence[str | bytes]) -> MultiFernet:
     try:
         return MultiFernet([Fernet(key) for key in keys])
@@ -53,12 +48,10 @@ def _given(keys: Sequence[str | bytes]) -> MultiFernet:
 
 
 @lru_cache(maxsize=4)
-@sensitive_variables()
 def _derived(secrets: Sequence[str | bytes]) -> MultiFernet:
     return MultiFernet([Fernet(_derive(secret)) for secret in secrets])
 
 
-@sensitive_variables()
 def _derive(secret: str | bytes) -> bytes:
     # A purpose of its own in ``info``: SECRET_KEY also signs cookies and must not be the same key.
     kdf = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"django_tmibff.seal.v1")

@@ -1,7 +1,12 @@
 """Errors that carry what they are called on the wire (PROTOCOL X)."""
 
 import traceback
-from typing import ClassVar
+from collections.abc import Callable
+from functools import wraps
+from typing import ClassVar, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class TokenError(Exception):
@@ -105,12 +110,28 @@ class AuthorizationServerRefused(TokenError):
         super().__init__(description)
 
 
-def forget_locals(error: BaseException) -> None:
-    """Clear the local variables of the frames that ``error`` and its causes passed through.
+def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
+    """Clear the local variables of ``function`` and below, before an exception leaves it (X9).
 
-    Frames of libraries below us hold tokens and secrets, and debug pages and error trackers show
-    frames (X9). The lines of the traceback stay.
+    Error trackers and debug pages show them, and ours and the libraries' hold tokens. Unlike
+    Django's ``sensitive_variables`` this also works with ``DEBUG`` on, in frames that are not ours,
+    and for trackers other than Django's. The lines of the traceback stay.
     """
+
+    @wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            forget_locals(error)
+            del args, kwargs  # This frame is on the traceback too.
+            raise
+
+    return wrapper
+
+
+def forget_locals(error: BaseException) -> None:
+    """Clear the local variables of the finished frames of ``error`` and its causes."""
     chained: BaseException | None = error
     while chained is not None:
         traceback.clear_frames(chained.__traceback__)

@@ -31,6 +31,7 @@ from .exceptions import (
     InvalidSession,
     TemporarilyUnavailable,
     TokenError,
+    forgets_locals,
 )
 
 logger = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ def answer(data: Mapping[str, Any]) -> HttpResponse:
     return _response(data, status=200, headers={})
 
 
+@forgets_locals
 def _answered(function: View, request: HttpRequest) -> HttpResponse:
     try:
         _check_site(request)

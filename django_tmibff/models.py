@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.db import NotSupportedError, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -44,9 +45,8 @@ class TokenSetManager(models.Manager["TokenSet"]):
         return self._lease(free, owner, seconds)
 
     def extend_lease(self, handle: str, owner: str, seconds: float) -> bool:
-        """Start the lease's ``seconds`` anew; false when it is no longer ``owner``'s."""
-        own = self._alive(handle).filter(lease_owner=owner, lease_until__gte=NowMilliseconds())
-        return self._lease(own, owner, seconds)
+        """Start the lease's ``seconds`` anew; false when somebody else has taken it."""
+        return self._lease(self._alive(handle).filter(lease_owner=owner), owner, seconds)
 
     def release_lease(self, handle: str, owner: str) -> None:
         """Give the lease back, if it is still ``owner``'s."""
@@ -57,17 +57,26 @@ class TokenSetManager(models.Manager["TokenSet"]):
         return self._alive(handle).filter(lease_until__gte=NowMilliseconds()).exists()
 
     def claim(self, handle: str) -> bool:
-        """Lock the row to the transaction's end and take the lease from whoever has it.
+        """Lock the row to the transaction's end; false when it does not exist, or has ended.
 
-        False when there is no such token set, or it has ended. An UPDATE rather than SELECT FOR
-        UPDATE: SQLite has none, and MySQL's snapshot shows the row as it is only after it.
+        An UPDATE rather than SELECT FOR UPDATE, for SQLite has none; and one that changes a value,
+        if only by a millisecond: only then does MySQL's snapshot show the row as it is by now.
         """
-        return bool(self._alive(handle).update(lease_owner="", lease_until=0))
+        return bool(self._alive(handle).update(lease_until=F("lease_until") + 1))
 
-    def compare_and_set(self, handle: str, *, version: int, owner: str, **columns: Any) -> bool:
-        """Write ``columns`` and free the lease, if the row is as expected and has not ended."""
-        unchanged = self._alive(handle).filter(version=version, lease_owner=owner)
-        return bool(unchanged.update(version=version + 1, lease_owner="", lease_until=0, **columns))
+    def compare_and_set(
+        self, handle: str, *, version: int, owner: str | None, **columns: Any
+    ) -> bool:
+        """Write ``columns``, if the row is of that ``version`` and has not ended.
+
+        ``owner`` must hold the lease, and gives it back; ``None``: the row is claimed, and the
+        lease stays with whoever has it.
+        """
+        unchanged = self._alive(handle).filter(version=version)
+        if owner is not None:
+            unchanged = unchanged.filter(lease_owner=owner)
+            columns |= {"lease_owner": "", "lease_until": 0}
+        return bool(unchanged.update(version=version + 1, **columns))
 
     def _alive(self, handle: str) -> models.QuerySet["TokenSet"]:
         return self.filter(handle=handle, ended_at=None)

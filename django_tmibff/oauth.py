@@ -5,15 +5,13 @@ import math
 import re
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Self
 from urllib.parse import quote_plus
 
 import requests
 from django.utils.http import parse_http_date_safe
-from django.views.decorators.debug import sensitive_variables
 from requests.auth import AuthBase, HTTPBasicAuth
-from urllib3.exceptions import HTTPError
 
 from . import transport
 from .conf import Provider, settings
@@ -22,7 +20,6 @@ from .exceptions import (
     BackendNotReady,
     TemporarilyUnavailable,
     TokenError,
-    forget_locals,
 )
 
 # RFC 6749 appendix A: what a token, and what an error and its description, may hold.
@@ -52,6 +49,10 @@ class TokenResponse:
     id_token: str | None = field(repr=False)
     requested_at: float
 
+    def with_default_scope(self, scope: str) -> Self:
+        """Return this response, with ``scope`` where it says none (RFC 6749 §5.1)."""
+        return self if self.scope is not None else replace(self, scope=scope)
+
     @property
     def expires_at(self) -> float | None:
         """When the access token ends, in seconds since the epoch."""
@@ -64,7 +65,6 @@ class TokenResponse:
         return self.requested_at + self.refresh_expires_in if self.refresh_expires_in else None
 
     @classmethod
-    @sensitive_variables()
     def parse(cls, data: object, *, requested_at: float) -> Self:
         """Return the token response that ``data`` is; raises ``ValueError``."""
         if not isinstance(data, Mapping):
@@ -86,7 +86,6 @@ class TokenResponse:
         )
 
 
-@sensitive_variables()
 def refresh(
     provider: Provider, refresh_token: str, *, resources: Iterable[str] = (), scope: str = ""
 ) -> TokenResponse:
@@ -104,14 +103,14 @@ def refresh(
         raise BackendNotReady("This site does not know the authorization server's token endpoint.")
     answer = _post(provider, provider.token_endpoint, parameters)
     if not 200 <= answer.status < 300:
-        raise _failure(answer)
+        raise _failure(answer, secrets=(refresh_token, provider.client_secret))
     try:
         return TokenResponse.parse(_json(answer.body), requested_at=requested_at)
     except ValueError as error:
-        _unavailable(error, "The authorization server's answer was not a token response.")
+        description = "The authorization server's answer was not a token response."
+        raise TemporarilyUnavailable(description) from error
 
 
-@sensitive_variables()
 def revoke(provider: Provider, refresh_token: str) -> None:
     """Revoke a refresh token (RFC 7009); raises what ``refresh`` does.
 
@@ -122,10 +121,9 @@ def revoke(provider: Provider, refresh_token: str) -> None:
     parameters = [("token", refresh_token), ("token_type_hint", "refresh_token")]
     answer = _post(provider, provider.revocation_endpoint, parameters)
     if not 200 <= answer.status < 300:
-        raise _failure(answer)
+        raise _failure(answer, secrets=(refresh_token, provider.client_secret))
 
 
-@sensitive_variables()
 def _post(provider: Provider, url: str, parameters: list[tuple[str, str]]) -> transport.Answer:
     auth, credentials = _client_authentication(provider)
     try:
@@ -137,8 +135,9 @@ def _post(provider: Provider, url: str, parameters: list[tuple[str, str]]) -> tr
             verify=provider.verify,
             proxies=provider.proxies,
         )
-    except (requests.RequestException, HTTPError) as error:
-        _unavailable(error, "The authorization server did not answer.")
+    except Exception as error:
+        # requests lets many kinds through; whatever it is, there was no OAuth answer.
+        raise TemporarilyUnavailable from error
 
 
 class _NoHeader(AuthBase):
@@ -148,7 +147,6 @@ class _NoHeader(AuthBase):
         return request
 
 
-@sensitive_variables()
 def _client_authentication(provider: Provider) -> tuple[AuthBase, list[tuple[str, str]]]:
     """Return the client's authentication as header and as form parameters (RFC 6749 §2.3.1)."""
     if provider.client_auth == "client_secret_basic":
@@ -161,13 +159,11 @@ def _client_authentication(provider: Provider) -> tuple[AuthBase, list[tuple[str
     ]
 
 
-def _unavailable(error: Exception, description: str) -> NoReturn:
-    forget_locals(error)
-    raise TemporarilyUnavailable(description) from error
+def _failure(answer: transport.Answer, *, secrets: Iterable[str]) -> TokenError:
+    """Return the error that an answer other than success stands for (X4, X5).
 
-
-def _failure(answer: transport.Answer) -> TokenError:
-    """Return the error that an answer other than success stands for (X4, X5)."""
+    What repeats one of the ``secrets`` that were sent is not passed on (X9).
+    """
     if answer.status == 429 or not 400 <= answer.status < 500:
         return TemporarilyUnavailable(
             f"The authorization server answered with status {answer.status}.",
@@ -180,14 +176,16 @@ def _failure(answer: transport.Answer) -> TokenError:
     # JSON is read whatever its label: some send it as text/html.
     said = data if isinstance(data, dict) else {}
     error = _matching(_ERROR, said.get("error"))
+    description = _matching(_ERROR, said.get("error_description")) or ""
+    if any(secret and secret in f"{error} {description}" for secret in secrets):
+        return AuthorizationServerRefused("server_error")
     if error is None:
         return BackendNotReady("The authorization server refused without saying why.")
     if error == TemporarilyUnavailable.error:
         return TemporarilyUnavailable("The authorization server is temporarily unavailable.")
-    return AuthorizationServerRefused(error, _matching(_ERROR, said.get("error_description")) or "")
+    return AuthorizationServerRefused(error, description)
 
 
-@sensitive_variables()
 def _json(body: bytes) -> Any:
     """Return the body's JSON; raises ``ValueError``, also for what only Python takes for JSON."""
     try:
@@ -200,12 +198,10 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-@sensitive_variables()
 def _matching(pattern: re.Pattern[str], value: object) -> str | None:
     return value if isinstance(value, str) and pattern.fullmatch(value) else None
 
 
-@sensitive_variables()
 def _scope(value: object) -> str | None:
     """Return the scope with single spaces; empty is what some say of a token without any."""
     scope = _matching(_SCOPE, value)

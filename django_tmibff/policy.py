@@ -2,9 +2,10 @@
 
 import re
 from collections.abc import Collection
+from itertools import chain
 from urllib.parse import urlsplit
 
-from .conf import settings
+from .conf import NarrowerScope, settings
 from .contents import AccessToken, Contents, Refusal, TokenKey
 from .exceptions import InvalidScope, InvalidTarget
 
@@ -29,18 +30,25 @@ def split_scope(scope: str) -> list[str]:
     return scope.split(" ")
 
 
-def wanted(resources: Collection[str], scopes: Collection[str], contents: Contents) -> TokenKey:
+def wanted(
+    resources: Collection[str], scopes: Collection[str], contents: Contents, now: float
+) -> TokenKey:
     """Return the key of the token that this request is for (T4, R7, R8).
 
-    Raises ``InvalidTarget`` and ``InvalidScope`` for what the site does not allow (T5).
+    Raises ``InvalidTarget`` and ``InvalidScope`` for what the site does not allow (T5), and
+    ``ImproperlyConfigured`` before a refresh token could be lost by it.
     """
+    choice = settings.narrower_scope
+    default = _default_key()
     if not resources and not scopes:
-        return _default_key()
+        return default
     _check_listed(resources, scopes, contents)
     key = TokenKey.of(resources, scopes)
     if not resources and set(scopes) == _values(contents.granted):
         return TokenKey()
-    return _without_narrowing(key, contents)
+    if choice in ("ask", "ask-strict") or key == default:
+        return key
+    return _without_asking_for_less(key, contents, choice, now)
 
 
 def requested_scope(key: TokenKey) -> str:
@@ -52,11 +60,10 @@ def requested_scope(key: TokenKey) -> str:
 
 def fitting(contents: Contents, key: TokenKey, now: float) -> AccessToken | None:
     """Return the stored token that fits ``key`` and has not expired (R7, R8, R9)."""
-    alive = [token for token in contents.access_tokens if token.seconds_left(now) >= 1]
-    for token in alive:
-        if token.key == key and not (_is_wider(token, key) and settings.narrower_scope != "ask"):
-            return token
-    return next((token for token in alive if _is_exactly(token, key)), None)
+    alive = _alive(contents, now)
+    same_key = (token for token in alive if token.key == key and not refusal_of_wider(token))
+    exact = (token for token in alive if _is_exactly(token, key))
+    return next(chain(same_key, exact), None)
 
 
 def is_due(token: AccessToken, now: float) -> bool:
@@ -74,7 +81,8 @@ def refusal(contents: Contents, key: TokenKey, now: float) -> Refusal | None:
 
 def refusal_of_wider(token: AccessToken) -> InvalidScope | None:
     """Return why a strict site does not hand out ``token``: it is wider than asked (R7)."""
-    if settings.narrower_scope != "ask-strict" or not _is_wider(token, token.key):
+    strict = settings.narrower_scope in ("ask-strict", "refuse")
+    if not strict or not _is_wider(token, token.key):
         return None
     return InvalidScope("The authorization server gives only a wider scope than this.")
 
@@ -107,12 +115,14 @@ def _check_listed(resources: Collection[str], scopes: Collection[str], contents:
         raise InvalidScope
 
 
-def _without_narrowing(key: TokenKey, contents: Contents) -> TokenKey:
-    """Return ``key``, or where the site does not ask for narrower scopes, the wider one's (R7)."""
-    choice = settings.narrower_scope
-    if choice in ("ask", "ask-strict"):
+def _without_asking_for_less(
+    key: TokenKey, contents: Contents, choice: NarrowerScope, now: float
+) -> TokenKey:
+    """Return ``key``, or where there is only a wider token, that one's key (R7)."""
+    alive = _alive(contents, now)
+    if any(_is_exactly(token, key) for token in alive):
         return key
-    wider = _wider_key(key, contents)
+    wider = _wider_key(key, contents, alive)
     if wider is None:
         return key
     if choice == "refuse":
@@ -120,11 +130,17 @@ def _without_narrowing(key: TokenKey, contents: Contents) -> TokenKey:
     return wider
 
 
-def _wider_key(key: TokenKey, contents: Contents) -> TokenKey | None:
-    if not key.resources and _values(contents.granted) > set(key.scopes):
-        return TokenKey()
-    same_resources = (t for t in contents.access_tokens if t.key.resources == key.resources)
-    return next((token.key for token in same_resources if _is_wider(token, key)), None)
+def _wider_key(key: TokenKey, contents: Contents, alive: list[AccessToken]) -> TokenKey | None:
+    for token in alive:
+        if token.key.resources == key.resources and _is_wider(token, key):
+            return token.key
+    default_is_stored = any(token.key == TokenKey() for token in alive)
+    granted_is_wider = not key.resources and _values(contents.granted) > set(key.scopes)
+    return TokenKey() if granted_is_wider and not default_is_stored else None
+
+
+def _alive(contents: Contents, now: float) -> list[AccessToken]:
+    return [token for token in contents.access_tokens if token.seconds_left(now) >= 1]
 
 
 def _is_wider(token: AccessToken, key: TokenKey) -> bool:

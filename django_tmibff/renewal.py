@@ -10,18 +10,24 @@ import random
 import secrets
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connections, router
+from django.db import (
+    DatabaseError,
+    DataError,
+    IntegrityError,
+    ProgrammingError,
+    connections,
+    router,
+)
 from django.db.models import F
 from django.utils import timezone
-from django.views.decorators.debug import sensitive_variables
 
 from . import oauth, policy, signals, vault
 from .conf import Provider, settings
-from .contents import AccessToken, Contents, Refusal, TokenKey
+from .contents import CALL_WINDOW, AccessToken, Contents, Refusal, TokenKey
 from .exceptions import (
     AuthorizationServerRefused,
     BackendNotReady,
@@ -54,8 +60,11 @@ _REFUSED_FOR_ONE_KEY = frozenset(
 class GrantEnded(AuthorizationServerRefused):
     """The refresh token is dead, and that is believed (X6).
 
-    ``made_session``: the sign-in that the grant comes from made the Django session.
+    ``made_session``: the sign-in that the grant comes from made the Django session. ``version``:
+    the token set's, once that was saved.
     """
+
+    version: int
 
     def __init__(self, refusal: AuthorizationServerRefused, *, made_session: bool) -> None:
         super().__init__(refusal.error, refusal.description)
@@ -71,7 +80,6 @@ def lease_seconds() -> float:
     return settings.as_timeout + SAVE_SECONDS + _MARGIN_SECONDS
 
 
-@sensitive_variables()
 def obtain(
     contents: Contents,
     key: TokenKey,
@@ -90,12 +98,12 @@ def obtain(
         _check_worth_asking(contents, key)
         return _obtained(contents.handle, key, current, forced, session_seconds)
     except TokenError as error:
-        if current is None or _is_final(error):
+        # A token that still works outlives what went wrong (R10); one that was refused does not.
+        if not _works(current) or _is_final(error) or (forced and not error.passing):
             raise
-        return current  # Whatever went wrong, this token still works (R10).
+        return current
 
 
-@sensitive_variables()
 def _obtained(
     handle: str,
     key: TokenKey,
@@ -112,7 +120,7 @@ def _obtained(
                 return _Holder(handle, owner, key, refused, session_seconds).renew()
             except _OutdatedError:
                 continue
-        if current is not None and not forced:
+        if _works(current) and not forced:
             return current  # Nobody waits for a token that still works (R9).
         _wait_for_lease(handle, gives_up_at)
         token = policy.fitting(_read(handle), key, time.time())
@@ -121,19 +129,18 @@ def _obtained(
     raise TemporarilyUnavailable("The token is being renewed; this takes longer than it should.")
 
 
-@sensitive_variables()
-def amend(handle: str, *, session_key: str | None, expires_at: float) -> None:
+def amend(handle: str, *, session_key: str | None, session_seconds: float) -> None:
     """Record the Django session's new key and end, unless somebody is just renewing."""
     owner = secrets.token_hex(16)
     if not TokenSet.objects.take_lease(handle, owner, lease_seconds()):
         return
-    contents = vault.load(handle, fresh=True)
-    if contents is None:
+    try:
+        contents = _read(handle)
+        contents.session_key = session_key
+        contents.expires_at = ends_at(session_seconds, contents.refresh_expires_at)
+        vault.save(contents, owner=owner, expires_at=to_datetime(contents.expires_at))
+    finally:
         TokenSet.objects.release_lease(handle, owner)
-        return
-    contents.session_key = session_key
-    contents.expires_at = expires_at
-    vault.save(contents, owner=owner, expires_at=to_datetime(expires_at))
 
 
 def _wait_for_lease(handle: str, gives_up_at: float) -> None:
@@ -160,7 +167,6 @@ def _database() -> str:
     return router.db_for_write(TokenSet)
 
 
-@sensitive_variables()
 def _read(handle: str) -> Contents:
     contents = vault.load(handle, fresh=True)
     if contents is None:
@@ -178,9 +184,9 @@ class _Holder:
     refused: AccessToken | None
     session_seconds: float | None
     holds_lease: bool = True
+    sent: str | None = field(default=None, repr=False)
     answered: bool = False
 
-    @sensitive_variables()
     def renew(self) -> AccessToken:
         try:
             contents = _read(self.handle)
@@ -195,12 +201,13 @@ class _Holder:
     def _still_serves(self, token: AccessToken) -> bool:
         return token != self.refused and not policy.is_due(token, time.time())
 
-    @sensitive_variables()
     def _renewed(self, contents: Contents) -> AccessToken:
         try:
             response = self._ask(contents)
         except TokenError as error:
             self._note_failure(contents, error)
+            if isinstance(error, GrantEnded):
+                error.version = contents.version
             raise
         return self._keep(contents, response)
 
@@ -210,7 +217,6 @@ class _Holder:
             with suppress(DatabaseError):
                 TokenSet.objects.release_lease(self.handle, self.owner)
 
-    @sensitive_variables()
     def _ask(self, contents: Contents) -> oauth.TokenResponse:
         scope = policy.requested_scope(self.key)
         try:
@@ -221,7 +227,6 @@ class _Holder:
             self._believe_or_doubt(contents, refusal, plain=not (self.key.resources or scope))
             raise
 
-    @sensitive_variables()
     def _believe_or_doubt(
         self, contents: Contents, refusal: AuthorizationServerRefused, *, plain: bool
     ) -> None:
@@ -229,7 +234,7 @@ class _Holder:
 
         Some servers say it of a resource without consent: a plain refresh tells which it is.
         """
-        if _read(self.handle).version != contents.version:
+        if _read(self.handle).refresh_token != self.sent:
             raise _OutdatedError from refusal
         if not plain:
             self._extend_lease()
@@ -246,15 +251,14 @@ class _Holder:
         contents.refresh_token = None
         raise GrantEnded(refusal, made_session=contents.made_session) from refusal
 
-    @sensitive_variables()
     def _refresh(
         self, contents: Contents, resources: tuple[str, ...] = (), scope: str = ""
     ) -> oauth.TokenResponse:
         provider = _provider(contents)
         _check_rate(contents)
         contents.calls.append(time.time())
-        refresh_token = contents.refresh_token or ""
-        response = oauth.refresh(provider, refresh_token, resources=resources, scope=scope)
+        self.sent = contents.refresh_token or ""
+        response = oauth.refresh(provider, self.sent, resources=resources, scope=scope)
         self.answered = True
         return response
 
@@ -262,7 +266,6 @@ class _Holder:
         if not TokenSet.objects.extend_lease(self.handle, self.owner, lease_seconds()):
             raise _OutdatedError
 
-    @sensitive_variables()
     def _keep(self, contents: Contents, response: oauth.TokenResponse) -> AccessToken:
         token = _access_token(self.key, response, contents)
         too_wide = policy.refusal_of_wider(token)
@@ -304,7 +307,6 @@ class _Holder:
             scope=token.scope,
         )
 
-    @sensitive_variables()
     def _note_failure(self, contents: Contents, error: TokenError) -> None:
         if error.error in _REFUSED_FOR_ONE_KEY:
             _remember_refusal(contents, self.key, error)
@@ -315,38 +317,51 @@ class _Holder:
             TokenSet, handle=self.handle, provider=contents.provider, error=error.error
         )
 
-    @sensitive_variables()
     def _save(self, contents: Contents, **columns: Any) -> None:
-        """Save and free the lease; an answer is not given up for ``SAVE_SECONDS``.
+        """Save and free the lease.
 
-        Raises ``_OutdatedError`` when somebody else has changed the token set meanwhile.
+        Raises ``_OutdatedError`` when somebody else has changed the token set meanwhile: then only
+        the refresh token that came back is saved, if the one it replaces is still there.
         """
+        if self._is_saved(contents, columns):
+            self.holds_lease = False
+            return
+        while not self._is_saved(self._rebased(contents), {}):
+            pass
+        self.holds_lease = False
+        raise _OutdatedError
+
+    def _is_saved(self, contents: Contents, columns: dict[str, Any]) -> bool:
+        """Return whether nobody was faster; an answer is not given up for ``SAVE_SECONDS``."""
         gives_up_at = time.monotonic() + (SAVE_SECONDS if self.answered else 0)
         while True:
             try:
-                saved = vault.save(contents, owner=self.owner, **columns)
-                break
-            except (InterfaceError, OperationalError):
+                return vault.save(contents, owner=self.owner, **columns)
+            except (DataError, IntegrityError, ProgrammingError):
+                raise
+            except DatabaseError:
+                # Anything else passes: a restart, a failover to a server that was read-only.
                 if time.monotonic() >= gives_up_at:
                     raise
                 logger.warning("token set %s not saved yet: the database fails", self.handle)
                 _use_fresh_connection()
-        self.holds_lease = False
-        if not saved:
-            self._give_up_to_another(contents)
 
-    @sensitive_variables()
-    def _give_up_to_another(self, contents: Contents) -> None:
-        """Raise ``_OutdatedError``; a set that has ended owes the revocation of what just came."""
+    def _rebased(self, contents: Contents) -> Contents:
+        """Return the token set as it is now, with the refresh token that just came."""
         try:
-            vault.load(self.handle, fresh=True)
+            now = _read(self.handle)
         except InvalidSession:
-            revoke(contents)
+            if self.answered:
+                revoke(contents)  # Who finds the set ended owes this.
             raise
-        raise _OutdatedError
+        if not self.answered or now.refresh_token != self.sent:
+            raise _OutdatedError
+        self._extend_lease()
+        now.refresh_token = contents.refresh_token
+        now.refresh_expires_at = contents.refresh_expires_at
+        return now
 
 
-@sensitive_variables()
 def revoke(contents: Contents) -> bool:
     """Revoke the refresh token at the authorization server; false when that is still owed (B4)."""
     if contents.refresh_token is None:
@@ -383,6 +398,10 @@ def ends_session(error: TokenError) -> bool:
     )
 
 
+def _works(token: AccessToken | None) -> TypeGuard[AccessToken]:
+    return token is not None and token.seconds_left(time.time()) >= 1
+
+
 def _is_final(error: TokenError) -> bool:
     """Return whether not even a token that still works may be served after ``error``."""
     return isinstance(error, InvalidSession) or ends_session(error)
@@ -412,7 +431,7 @@ def _check_rate(contents: Contents) -> None:
     now = time.time()
     contents.drop_expired(now)
     if len(contents.calls) >= settings.as_calls_per_minute:
-        wait = max(1, round(contents.calls[0] + 60 - now))
+        wait = max(1, round(min(contents.calls, default=now) + CALL_WINDOW - now))
         raise TemporarilyUnavailable("Too many renewals; try again later.", retry_after=wait)
 
 
@@ -423,14 +442,12 @@ def _remember_refusal(
     contents.refuse(Refusal(key, error.error, error.description, until, by_us))
 
 
-@sensitive_variables()
 def _access_token(key: TokenKey, response: oauth.TokenResponse, contents: Contents) -> AccessToken:
     # An answer without scope means: what was asked for (RFC 6749 §5.1), else the grant's (§6).
     asked = policy.requested_scope(key) or (None if key.resources else contents.granted)
     return access_token(key, response, default_scope=asked)
 
 
-@sensitive_variables()
 def access_token(
     key: TokenKey, response: oauth.TokenResponse, *, default_scope: str | None
 ) -> AccessToken:
@@ -445,9 +462,10 @@ def access_token(
     )
 
 
-@sensitive_variables()
 def _apply_refresh_token(contents: Contents, response: oauth.TokenResponse) -> None:
     """Take over the new refresh token; without one the old one is kept (R12)."""
     if response.refresh_token is not None:
         contents.refresh_token = response.refresh_token
+        contents.refresh_expires_at = response.refresh_expires_at
+    elif response.refresh_expires_at is not None:
         contents.refresh_expires_at = response.refresh_expires_at

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import HttpRequest
-from django.views.decorators.debug import sensitive_variables
 
-from . import tokens
+from . import oauth, tokens
 
 _ATTRIBUTE = "_tmibff_sign_in"
 
@@ -21,9 +20,8 @@ class SignIn:
     """The tokens of a sign-in, and the token set that the session had before it."""
 
     user: Any
-    token_response: Mapping[str, Any] = field(repr=False)
+    token_response: oauth.TokenResponse
     claims: Mapping[str, Any] = field(repr=False)
-    requested_at: float
     previous_handle: str | None
 
 
@@ -32,7 +30,6 @@ def keep(request: HttpRequest, sign_in: SignIn) -> None:
     setattr(request, _ATTRIBUTE, sign_in)
 
 
-@sensitive_variables()
 def complete(request: HttpRequest, user: Any, *, made_session: bool) -> None:
     """Store the tokens of the sign-in of ``user``, if there was one on this request.
 
@@ -46,7 +43,6 @@ def complete(request: HttpRequest, user: Any, *, made_session: bool) -> None:
         sign_in.token_response,
         claims=sign_in.claims,
         made_session=made_session,
-        requested_at=sign_in.requested_at,
     )
     if sign_in.previous_handle not in (None, tokens.handle_of(request)):
         tokens.end(sign_in.previous_handle, "another sign-in")

@@ -6,11 +6,11 @@ user was signed in, ``get`` wherever server-side code needs a token.
 
 import hashlib
 import logging
+import math
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -18,17 +18,16 @@ from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
-from django.db import connections, router, transaction
+from django.db import DatabaseError, connections, router, transaction
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
-from django.views.decorators.debug import sensitive_variables
 
 from . import oauth, policy, renewal, signals, stores, vault
 from .conf import DEFAULT_PROVIDER, settings
 from .contents import AccessToken, Contents, TokenKey
-from .exceptions import BackendNotReady, InvalidSession, TokenError
+from .exceptions import BackendNotReady, InvalidSession, TokenError, forgets_locals
 from .models import TokenSet, new_handle
 
 __all__ = ["AccessToken", "TokenError", "describe", "end", "get", "store"]
@@ -65,22 +64,21 @@ class Description:
     access_tokens: tuple[TokenDescription, ...]
 
 
-@sensitive_variables()
+@forgets_locals
 def store(
     request: HttpRequest,
-    token_response: Mapping[str, Any],
+    token_response: Mapping[str, Any] | oauth.TokenResponse,
     *,
     claims: Mapping[str, Any] | None = None,
     provider: str = DEFAULT_PROVIDER,
     made_session: bool = False,
-    requested_at: float | None = None,
 ) -> TokenSet:
     """Keep a sign-in's tokens for this session, and return their record.
 
-    ``token_response``: the token endpoint's answer (RFC 6749 §5.1). ``claims``: of the ID token and
-    userinfo, already verified. ``provider``: a name in ``TMIBFF_PROVIDERS``. ``made_session``: this
-    very sign-in made the session, so that the session ends when the grant does (X6).
-    ``requested_at``: when the tokens were asked for, in seconds since the epoch.
+    ``token_response``: the token endpoint's answer (RFC 6749 §5.1), just received; or parsed with
+    ``oauth.TokenResponse.parse``, which can be told when it was asked for. ``claims``: of the ID
+    token and userinfo, already verified. ``provider``: a name in ``TMIBFF_PROVIDERS``.
+    ``made_session``: this very sign-in made the session, which then ends with the grant (X6).
 
     A session that has tokens of the same user and provider keeps its token set: the new tokens
     replace the old ones there. Raises ``ValueError`` when nobody is signed in, or the response has
@@ -88,9 +86,7 @@ def store(
     """
     if not request.user.is_authenticated:
         raise ValueError("Tokens are kept for a signed-in user only: call login() first.")
-    response = oauth.TokenResponse.parse(
-        token_response, requested_at=time.time() if requested_at is None else requested_at
-    )
+    response = _parsed(token_response)
     contents = Contents(handle=new_handle(), provider=provider, user=str(request.user.pk))
     _fill(contents, request, response, claims or {}, made_session=made_session)
     token_set = _replaced(request, contents) or _added(request, contents)
@@ -101,7 +97,7 @@ def store(
     return token_set
 
 
-@sensitive_variables()
+@forgets_locals
 def get(
     source: HttpRequest | TokenSet,
     resource: str | Collection[str] = (),
@@ -126,12 +122,12 @@ def get(
     contents = _contents_of(source)
     if contents is None:
         raise BackendNotReady
-    key = policy.wanted(resources, scopes, contents)
+    key = policy.wanted(resources, scopes, contents, time.time())
     try:
         token = _stored_or_renewed(source, contents, key, refused)
     except TokenError as error:
-        if renewal.ends_session(error):
-            _end_with_session(source, contents)
+        if isinstance(error, renewal.GrantEnded) and renewal.ends_session(error):
+            _end_with_session(source, contents, error.version)
         raise
     _keep_up(source, contents)
     signals.token_served.send_robust(
@@ -140,7 +136,7 @@ def get(
     return token
 
 
-@sensitive_variables()
+@forgets_locals
 def describe(source: HttpRequest | TokenSet) -> Description | None:
     """Return what may be shown of this session's tokens, or of this token set's.
 
@@ -159,7 +155,7 @@ def describe(source: HttpRequest | TokenSet) -> Description | None:
     )
 
 
-@sensitive_variables()
+@forgets_locals
 def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
     """End a token set for good and revoke its refresh token.
 
@@ -168,31 +164,8 @@ def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
     the record. A token set that has ended already stays as it is.
     """
     handle = _handle_of(source)
-    if handle is None:
-        return
-    using = router.db_for_write(TokenSet)
-    with transaction.atomic(using=using):
-        if not TokenSet.objects.claim(handle):
-            return
-        stored = stores.current().get(handle, fresh=True)
-        if stored is None:
-            return
-        contents = vault.opened(handle, stored)
-        owed = None if contents is None else _owed(contents)
-        stores.current().put(
-            handle,
-            owed.sealed() if owed else None,
-            version=stored.version,
-            owner="",
-            ended_at=timezone.now(),
-            end_reason=reason,
-        )
-        if owed is not None:
-            transaction.on_commit(partial(_deliver_revocation, owed), using=using, robust=True)
-    logger.info("token set %s ended: %s", handle, reason)
-    signals.session_ended.send_robust(
-        TokenSet, handle=handle, provider=stored.provider, reason=reason
-    )
+    if handle is not None:
+        _end(handle, reason)
 
 
 def handle_of(request: HttpRequest) -> str | None:
@@ -216,7 +189,6 @@ def _handle_of(source: HttpRequest | TokenSet | str) -> str | None:
     return source.handle if isinstance(source, TokenSet) else source
 
 
-@sensitive_variables()
 def _contents_of(source: HttpRequest | TokenSet) -> Contents | None:
     if isinstance(source, TokenSet):
         return vault.load(source.handle)
@@ -243,7 +215,6 @@ def _refuse_transaction() -> None:
         )
 
 
-@sensitive_variables()
 def _stored_or_renewed(
     source: HttpRequest | TokenSet, contents: Contents, key: TokenKey, refused: str | None
 ) -> AccessToken:
@@ -256,7 +227,6 @@ def _stored_or_renewed(
     )
 
 
-@sensitive_variables()
 def _is_refused(contents: Contents, token: AccessToken, refused: str | None) -> bool:
     """Return whether ``token`` is to be renewed because a resource server refused it (T6)."""
     if refused is None:
@@ -273,18 +243,25 @@ def _session_seconds(source: HttpRequest | TokenSet) -> float | None:
     return None if isinstance(source, TokenSet) else source.session.get_expiry_age()
 
 
-@sensitive_variables()
 def _keep_up(source: HttpRequest | TokenSet, contents: Contents) -> None:
     """Follow a session whose end or key has moved since the token set was saved (B2)."""
     if isinstance(source, TokenSet):
         return
-    key = _session_key(source.session)
+    session_key = _session_key(source.session)
     seconds = source.session.get_expiry_age()
-    expires_at = renewal.ends_at(seconds, contents.refresh_expires_at)
-    left = (contents.expires_at or 0) - time.time()
-    moved = left < seconds / 2 and expires_at > (contents.expires_at or 0) + 1
-    if key != contents.session_key or moved:
-        renewal.amend(contents.handle, session_key=key, expires_at=expires_at)
+    if session_key == contents.session_key and not _lags(contents, seconds):
+        return
+    try:
+        renewal.amend(contents.handle, session_key=session_key, session_seconds=seconds)
+    except (DatabaseError, TokenError):
+        logger.warning("token set %s does not know its session's new key or end", contents.handle)
+
+
+def _lags(contents: Contents, seconds: float) -> bool:
+    """Return whether less than half of a session's ``seconds`` is left to the token set (B2)."""
+    ends_at = contents.expires_at or 0
+    may_end_at = renewal.ends_at(seconds, contents.refresh_expires_at)
+    return ends_at - time.time() < seconds / 2 and may_end_at > ends_at + 1
 
 
 def _session_key(session: SessionBase) -> str | None:
@@ -292,7 +269,6 @@ def _session_key(session: SessionBase) -> str | None:
     return None if isinstance(session, SignedCookies) else session.session_key
 
 
-@sensitive_variables()
 def _fill(
     contents: Contents,
     request: HttpRequest,
@@ -313,11 +289,16 @@ def _fill(
     )
     contents.id_token = response.id_token
     kept = {*_IDENTITY_CLAIMS, *settings.session_info_claims}
-    contents.claims = {name: value for name, value in claims.items() if name in kept}
+    contents.claims = {n: v for n, v in claims.items() if n in kept and _is_plain(v)}
     contents.put(renewal.access_token(TokenKey(), response, default_scope=None))
 
 
-@sensitive_variables()
+def _parsed(token_response: Mapping[str, Any] | oauth.TokenResponse) -> oauth.TokenResponse:
+    if isinstance(token_response, oauth.TokenResponse):
+        return token_response
+    return oauth.TokenResponse.parse(token_response, requested_at=time.time())
+
+
 def _added(request: HttpRequest, contents: Contents) -> TokenSet:
     token_set = TokenSet(handle=contents.handle, user_id=request.user.pk, **_columns(contents))
     stores.current().add(token_set, contents.sealed())
@@ -325,23 +306,23 @@ def _added(request: HttpRequest, contents: Contents) -> TokenSet:
     return token_set
 
 
-@sensitive_variables()
 def _replaced(request: HttpRequest, contents: Contents) -> TokenSet | None:
     """Put ``contents`` into the session's token set; ``None`` when that one cannot take them."""
     handle = handle_of(request)
     if handle is None:
         return None
     with transaction.atomic(using=router.db_for_write(TokenSet)):
-        old = vault.load(handle, fresh=True) if TokenSet.objects.claim(handle) else None
+        stored = _claimed(handle)
+        old = None if stored is None else vault.opened(handle, stored)
         if old is not None and (old.user, old.provider) == (contents.user, contents.provider):
             _take_over(contents, old)
-            vault.save(contents, owner="", **_columns(contents))
+            if not vault.save(contents, owner=None, **_columns(contents)):
+                raise DatabaseError(f"token set {handle} changed while it was locked")
             return TokenSet.objects.get(handle=handle)
-    end(handle, "replaced")
+    _end(handle, "replaced")
     return None
 
 
-@sensitive_variables()
 def _take_over(contents: Contents, old: Contents) -> None:
     contents.handle = old.handle
     contents.version = old.version
@@ -373,6 +354,16 @@ def _columns(contents: Contents) -> dict[str, Any]:
     }
 
 
+def _is_plain(value: object, depth: int = 3) -> bool:
+    """Return whether a claim is one that JSON can hold, and not nested without end."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list | dict):
+        children = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(child, depth - 1) for child in children)
+    return value is None or isinstance(value, str | int)
+
+
 def _text(value: object) -> str:
     """Return ``value`` as a column takes it: databases refuse NUL and lone surrogates."""
     if not isinstance(value, str):
@@ -380,7 +371,34 @@ def _text(value: object) -> str:
     return value.replace("\0", "").encode(errors="replace").decode()[:255]
 
 
-@sensitive_variables()
+def _end(handle: str, reason: str, *, version: int | None = None) -> bool:
+    """End that token set, if it still is of that ``version``; return whether it was ended."""
+    using = router.db_for_write(TokenSet)
+    with transaction.atomic(using=using):
+        stored = _claimed(handle)
+        if stored is None or version not in (None, stored.version):
+            return False
+        contents = vault.opened(handle, stored)
+        owed = None if contents is None else _owed(contents)
+        data = owed.sealed() if owed else None
+        columns = {"ended_at": timezone.now(), "end_reason": reason}
+        if not stores.current().put(handle, data, version=stored.version, owner=None, **columns):
+            raise DatabaseError(f"token set {handle} changed while it was locked")
+        if owed is not None:
+            # A function, for Django cannot log the failure of a partial.
+            transaction.on_commit(lambda: _deliver_revocation(owed), using=using, robust=True)
+    logger.info("token set %s ended: %s", handle, reason)
+    signals.session_ended.send_robust(
+        TokenSet, handle=handle, provider=stored.provider, reason=reason
+    )
+    return True
+
+
+def _claimed(handle: str) -> stores.Stored | None:
+    """Lock the token set to the transaction's end and return it; ``None`` if it has ended."""
+    return stores.current().get(handle, fresh=True) if TokenSet.objects.claim(handle) else None
+
+
 def _owed(contents: Contents) -> Contents | None:
     """Return what is kept of an ended token set: the refresh token, until it is revoked (B4)."""
     provider = settings.find_provider(contents.provider)
@@ -395,16 +413,23 @@ def _owed(contents: Contents) -> Contents | None:
     )
 
 
-@sensitive_variables()
+@forgets_locals
 def _deliver_revocation(owed: Contents) -> None:
-    if renewal.revoke(owed):
+    if not renewal.revoke(owed):
+        return
+    try:
         stores.current().delete(owed.handle)
+    except DatabaseError:
+        logger.warning("token set %s is revoked, which could not be noted", owed.handle)
 
 
-@sensitive_variables()
-def _end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None:
-    """End the token set whose grant is dead, and the Django session that came from it (X6)."""
-    end(contents.handle, "invalid_grant")
+def _end_with_session(source: HttpRequest | TokenSet, contents: Contents, version: int) -> None:
+    """End the token set whose grant is dead, and the Django session that came from it (X6).
+
+    Neither, when a new sign-in has mended the token set meanwhile.
+    """
+    if not _end(contents.handle, "invalid_grant", version=version):
+        return
     if isinstance(source, HttpRequest):
         auth.logout(source)
     elif contents.session_key is not None:
@@ -412,7 +437,6 @@ def _end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> Non
         engine.SessionStore(contents.session_key).delete()
 
 
-@sensitive_variables()
 def _description(token: AccessToken) -> TokenDescription:
     return TokenDescription(
         resources=token.key.resources,

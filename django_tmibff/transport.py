@@ -1,7 +1,8 @@
 """One POST to an authorization server, with limits on how long it takes and how much comes back.
 
 requests' own time-out starts anew with every byte that arrives: a server that drips a byte a second
-would hold a worker for ever. Here one timer spans the whole call and hangs up when it runs out.
+would hold a worker for ever. Here one timer spans the whole call and hangs up when it runs out; and
+once it has run out nothing is sent any more, for by then somebody else may hold the lease.
 """
 
 import os
@@ -16,12 +17,11 @@ from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
-from django.views.decorators.debug import sensitive_variables
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.response import HTTPResponse
+from urllib3.exceptions import ConnectTimeoutError
 from urllib3.util import Timeout
 
 MAX_ANSWER_BYTES = 256 * 1024
@@ -44,7 +44,6 @@ class Answer:
     body: bytes = field(repr=False)
 
 
-@sensitive_variables()
 def post(
     url: str,
     data: list[tuple[str, str]],
@@ -60,29 +59,28 @@ def post(
     token already. ``auth`` is required, for without one requests would look into ``~/.netrc``.
     Raises ``requests.RequestException``.
     """
-    ends_at = time.monotonic() + seconds
-    with _session().post(
-        url,
-        data=data,
-        auth=auth,
-        headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        timeout=_timeout(seconds),
-        verify=verify,
-        proxies=dict(proxies) if proxies else None,
-        allow_redirects=False,
-        stream=True,
-    ) as response:
-        try:
-            body = _read(response)
-        finally:
-            _cancel_hang_up(response)
+    call = _Call(seconds)
+    with (
+        call,
+        _session().post(
+            url,
+            data=data,
+            auth=auth,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            timeout=_timeout(seconds),
+            verify=verify,
+            proxies=dict(proxies) if proxies else None,
+            allow_redirects=False,
+            stream=True,
+        ) as response,
+    ):
+        body = _read(response)
         # A connection that we hung up looks like one that the server closed: the end of the body.
-        if time.monotonic() >= ends_at:
+        if call.is_over():
             raise requests.Timeout("the answer was not complete in time")
         return Answer(response.status_code, response.headers, body)
 
 
-@sensitive_variables()
 def _read(response: requests.Response) -> bytes:
     body = bytearray()
     for chunk in response.iter_content(_CHUNK_BYTES):
@@ -97,32 +95,65 @@ def _timeout(seconds: float) -> Any:
     return Timeout(connect=min(CONNECT_SECONDS, seconds), total=seconds)
 
 
-def _cancel_hang_up(response: requests.Response) -> None:
-    hang_up: threading.Timer | None = getattr(response.raw, "hang_up", None)
-    if hang_up is not None:
-        hang_up.cancel()
+class _Call:
+    """The time that one call may take; hangs up on its connection when that is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends_at = time.monotonic() + seconds
+        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer.daemon = True
+        self.connection: _HangsUp | None = None
+
+    def __enter__(self) -> None:
+        self._timer.start()
+        _calls.current = self
+
+    def __exit__(self, *exception: object) -> None:
+        self._timer.cancel()
+        _calls.current = None
+
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._ends_at
+
+    def _hang_up(self) -> None:
+        # The connection may be back in the pool, and in use for another call.
+        if self.connection is not None and self.connection.call is self:
+            _shut_down(self.connection.sock or self.connection.answering)
 
 
-def _shut_down(sock: socket.socket) -> None:
-    with suppress(OSError):
-        sock.shutdown(socket.SHUT_RDWR)
+_calls = threading.local()
+
+
+def _shut_down(sock: Any) -> None:
+    # TLS inside TLS, through a proxy, comes as a wrapper without shutdown().
+    with suppress(OSError, AttributeError):
+        getattr(sock, "socket", sock).shutdown(socket.SHUT_RDWR)
 
 
 class _HangsUp(HTTPConnection):
-    """Shuts the socket down once the call's time is over, wherever a read may be waiting."""
+    """A connection that the call it serves can hang up, wherever a read may be waiting."""
 
-    def getresponse(self) -> HTTPResponse:  # type: ignore[override]  # as urllib3 has it
-        # By now urllib3 has set ``timeout`` to what is left of the total.
-        hang_up = threading.Timer(self.timeout or 0, _shut_down, [self.sock])
-        hang_up.daemon = True
-        hang_up.start()
-        try:
-            response = super().getresponse()
-        except BaseException:
-            hang_up.cancel()
-            raise
-        response.hang_up = hang_up  # type: ignore[attr-defined]  # cancelled by post()
-        return response
+    call: _Call | None = None
+    answering: Any = None
+
+    def connect(self) -> None:
+        self._serve_current_call()
+        super().connect()
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        self._serve_current_call()
+        super().request(*args, **kwargs)
+
+    def getresponse(self) -> Any:
+        # For an answer that ends with the connection, http.client lets go of the socket at once.
+        self.answering = self.sock
+        return super().getresponse()
+
+    def _serve_current_call(self) -> None:
+        call: _Call = _calls.current
+        if call.is_over():
+            raise ConnectTimeoutError(self, "the time for this call is over")
+        call.connection, self.call = self, call
 
 
 class _HTTPSHangsUp(_HangsUp, HTTPSConnection):
@@ -144,7 +175,9 @@ class _Adapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        _use_our_pools(manager)
+        # SOCKS has connections of its own, on which each read has its time-out, but not the whole.
+        if not proxy.lower().startswith("socks"):
+            _use_our_pools(manager)
         return manager
 
 
@@ -152,10 +185,16 @@ def _use_our_pools(manager: PoolManager) -> None:
     manager.pool_classes_by_scheme = {"http": _HTTPPool, "https": _HTTPSPool}
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        # requests would read a redirect's whole body, and parse its Location, even unfollowed.
+        return None
+
+
 @lru_cache(maxsize=1)
 def _session() -> requests.Session:
     """Return this process's connection pool; it keeps no cookies."""
-    session = requests.Session()
+    session = _Session()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("http://", "https://"):
         session.mount(scheme, _Adapter(pool_maxsize=_POOL_SIZE))

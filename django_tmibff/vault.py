@@ -4,8 +4,6 @@ import logging
 import time
 from typing import Any
 
-from django.views.decorators.debug import sensitive_variables
-
 from . import stores
 from .contents import CannotOpenError, Contents
 from .exceptions import InvalidSession
@@ -13,7 +11,6 @@ from .exceptions import InvalidSession
 logger = logging.getLogger(__name__)
 
 
-@sensitive_variables()
 def load(handle: str, *, fresh: bool = False) -> Contents | None:
     """Return what is sealed under ``handle``, or ``None`` where there is nothing to be had.
 
@@ -28,7 +25,6 @@ def load(handle: str, *, fresh: bool = False) -> Contents | None:
     return opened(handle, stored)
 
 
-@sensitive_variables()
 def opened(handle: str, stored: stores.Stored) -> Contents | None:
     """Return the contents of ``stored``; ``None``, and an error in the log, if they don't open."""
     if stored.data is None:
@@ -44,8 +40,7 @@ def opened(handle: str, stored: stores.Stored) -> Contents | None:
     return contents
 
 
-@sensitive_variables()
-def save(contents: Contents, *, owner: str, **columns: Any) -> bool:
+def save(contents: Contents, *, owner: str | None, **columns: Any) -> bool:
     """Save ``contents``, as read from version ``contents.version``, and the row's ``columns``.
 
     False, and nothing is saved, when somebody else was faster or the token set has ended.

@@ -2,7 +2,6 @@
 
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.module_loading import import_string
-from django.views.decorators.debug import sensitive_variables
 from mozilla_django_oidc.views import OIDCAuthenticationCallbackView
 
 from . import http, tokens
@@ -24,7 +23,6 @@ _RELOAD_HEADERS = {
 
 
 @http.endpoint("GET", "POST")
-@sensitive_variables()
 def bff_token(request: HttpRequest) -> HttpResponse:
     """Answer with an access token: stored, or newly obtained with the refresh token (R1-R6)."""
     resources, scope = _parameters(request)

@@ -23,7 +23,7 @@ def current() -> BaseStore:
 def _store(path: str) -> BaseStore:
     try:
         store = import_module(path).TokenStore()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise ImproperlyConfigured(
             f"TMIBFF_STORE must name a module with a class TokenStore; {path!r} does not."
         ) from error

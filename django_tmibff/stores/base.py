@@ -30,10 +30,11 @@ class BaseStore(ABC):
 
     @abstractmethod
     def put(
-        self, handle: str, data: bytes | None, *, version: int, owner: str, **columns: Any
+        self, handle: str, data: bytes | None, *, version: int, owner: str | None, **columns: Any
     ) -> bool:
-        """Keep ``data`` and the row's ``columns``, and free the lease, in one step.
+        """Keep ``data`` and the row's ``columns`` in one step.
 
+        ``owner`` holds the lease and gives it back; ``None``: the caller has claimed the row.
         False, and nothing is kept, when the row's version is not ``version`` any more, its lease
         not ``owner``'s, or the token set has ended.
         """

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import IntegrityError, router, transaction
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from ..models import Note, TokenSet
@@ -30,7 +31,7 @@ class TokenStore(BaseStore):
         token_set.save(force_insert=True)
 
     def put(
-        self, handle: str, data: bytes | None, *, version: int, owner: str, **columns: Any
+        self, handle: str, data: bytes | None, *, version: int, owner: str | None, **columns: Any
     ) -> bool:
         return TokenSet.objects.compare_and_set(
             handle, version=version, owner=owner, sealed=data, **columns
@@ -40,30 +41,32 @@ class TokenStore(BaseStore):
         TokenSet.objects.filter(handle=handle).update(sealed=None)
 
     def remember(self, key: str, value: Any, seconds: float) -> None:
-        using = router.db_for_write(Note)
-        until = timezone.now() + timedelta(seconds=seconds)
-        Note.objects.using(using).update_or_create(
-            key=key, defaults={"value": value, "expires_at": until}
-        )
+        fact = {"value": value, "expires_at": timezone.now() + timedelta(seconds=seconds)}
+        # Written before it is read: a transaction that begins with reading may lose on SQLite.
+        mine = _notes().filter(key=key)
+        if not mine.update(**fact) and not _created(key, **fact):
+            mine.update(**fact)
 
     def recall(self, key: str) -> Any:
-        notes = Note.objects.using(router.db_for_write(Note))
-        return (
-            notes.filter(key=key, expires_at__gt=timezone.now())
-            .values_list("value", flat=True)
-            .first()
-        )
+        current = _notes().filter(key=key, expires_at__gt=timezone.now())
+        return current.values_list("value", flat=True).first()
 
     def once(self, key: str, seconds: float) -> bool:
-        using = router.db_for_write(Note)
         now = timezone.now()
         until = now + timedelta(seconds=seconds)
-        notes = Note.objects.using(using)
-        if notes.filter(key=key, expires_at__lte=now).update(expires_at=until):
-            return True
-        try:
-            with transaction.atomic(using=using):
-                notes.create(key=key, expires_at=until)
-        except IntegrityError:
-            return False
-        return True
+        over = _notes().filter(key=key, expires_at__lte=now)
+        return bool(over.update(expires_at=until)) or _created(key, expires_at=until)
+
+
+def _notes() -> QuerySet[Note]:
+    return Note.objects.using(router.db_for_write(Note))
+
+
+def _created(key: str, **fact: Any) -> bool:
+    """Add a note; false when somebody else was faster."""
+    try:
+        with transaction.atomic(using=router.db_for_write(Note)):
+            _notes().create(key=key, **fact)
+    except IntegrityError:
+        return False
+    return True
