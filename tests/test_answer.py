@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+from django.core.exceptions import ImproperlyConfigured
 from django.utils import timezone
 
 from django_tmibff.models import TokenSet
@@ -231,6 +232,52 @@ class TestNarrowerScope:
         wide = page.token(resource=ORDERS)
         assert page.token(resource=ORDERS, scope="read") == wide
 
+    @pytest.mark.parametrize("choice", ["refuse", "serve"])
+    def test_r7_a_stored_token_that_fits_exactly_is_served_all_the_same(
+        self, signed_in: Any, settings: Any, authorization_server: Any, choice: str
+    ) -> None:
+        settings.TMIBFF_DEFAULT_SCOPE = "email"
+        settings.TMIBFF_NARROWER_SCOPE = choice
+        page = signed_in()
+        authorization_server.gives(access_token="narrow", scope="email", expires_in=600)
+        for query in ({}, {"scope": "email"}):
+            assert page.token(**query)["access_token"] == "narrow"
+
+    @pytest.mark.parametrize("choice", ["refuse", "serve"])
+    def test_r7_a_server_that_gives_more_than_was_asked_for(
+        self, signed_in: Any, settings: Any, authorization_server: Any, choice: str
+    ) -> None:
+        settings.TMIBFF_RESOURCES = {ORDERS: {"scope": "read write"}}
+        settings.TMIBFF_NARROWER_SCOPE = choice
+        page = signed_in()
+        authorization_server.gives(access_token="wide", scope="read write", expires_in=600)
+        for _ in range(2):
+            if choice == "serve":
+                answer = page.token(resource=ORDERS, scope="read")
+                assert (answer["access_token"], answer["scope"]) == ("wide", "read write")
+            else:
+                assert page.refusal(resource=ORDERS, scope="read")["error"] == "invalid_scope"
+        assert authorization_server.calls == 1
+
+    def test_r7_serve_goes_by_what_the_stored_token_really_has(
+        self, signed_in: Any, settings: Any, authorization_server: Any
+    ) -> None:
+        settings.TMIBFF_NARROWER_SCOPE = "serve"
+        page = signed_in(expires_in=0)
+        authorization_server.gives(access_token="narrowed", scope="openid", expires_in=600)
+        page.token()
+        assert page.token(scope="email")["access_token"] == "fresh-2"
+        assert authorization_server.requests[1]["scope"] == ["email"]
+
+    def test_r7_a_misspelt_choice_costs_no_refresh_token(
+        self, signed_in: Any, settings: Any, authorization_server: Any
+    ) -> None:
+        page = signed_in(expires_in=0)
+        settings.TMIBFF_NARROWER_SCOPE = "strict"
+        with pytest.raises(ImproperlyConfigured, match="TMIBFF_NARROWER_SCOPE"):
+            page.fetch()
+        assert authorization_server.calls == 0
+
     def test_r7_a_renewal_narrower_than_the_sign_in_is_logged_and_shown(
         self, signed_in: Any, authorization_server: Any, token_set: Any, caplog: Any
     ) -> None:
@@ -330,6 +377,15 @@ class TestExpiry:
         assert page.token()["access_token"] == SIGN_IN["access_token"]
         assert authorization_server.calls == 1
 
+    def test_r10_but_not_one_that_has_expired_while_the_server_was_asked(
+        self, signed_in: Any, authorization_server: Any, later: Any
+    ) -> None:
+        page = signed_in(expires_in=100)
+        later(90)
+        authorization_server.before_answering = lambda: later(15)
+        authorization_server.answers(status_code=503)
+        assert page.refusal()["error"] == "temporarily_unavailable"
+
 
 class TestStored:
     """R11, R12."""
@@ -367,6 +423,15 @@ class TestStored:
         page.token(scope="openid")
         page.token(scope="email")
         assert authorization_server.requests[1]["refresh_token"] == [SIGN_IN["refresh_token"]]
+
+    def test_b2_a_lifetime_told_without_a_new_refresh_token_counts(
+        self, signed_in: Any, authorization_server: Any, token_set: Any
+    ) -> None:
+        page = signed_in(refresh_expires_in=600, expires_in=0)
+        first = token_set().expires_at
+        authorization_server.gives(access_token="a", refresh_token_expires_in=6000)
+        page.token()
+        assert (token_set().expires_at - first).total_seconds() > 5000
 
     def test_r12_a_new_one_replaces_the_old(
         self, signed_in: Any, authorization_server: Any

@@ -271,6 +271,30 @@ class TestNoAnswer:
         assert page.refusal()["error"] == "backend_not_ready"
         assert "TMIBFF_PROVIDERS has no provider named 'other'" in caplog.text
 
+    @pytest.mark.parametrize("secret", [SIGN_IN["refresh_token"], "canary-client-secret"])
+    @pytest.mark.parametrize("member", ["error", "error_description"])
+    def test_x9_a_server_that_repeats_a_secret_is_not_quoted(
+        self,
+        expired: Page,
+        authorization_server: Any,
+        token_set: Any,
+        caplog: Any,
+        member: str,
+        secret: str,
+    ) -> None:
+        said = {"error": "access_denied", member: f"token {secret} is not active"}
+        authorization_server.answers(json=said, status_code=400)
+        answer = expired.fetch()
+        assert json.loads(answer.content)["error"] == "server_error"
+        assert "canary" not in answer.content.decode() + caplog.text + token_set().last_error
+
+    @pytest.mark.parametrize("error", [ValueError("http://["), RuntimeError("can't start thread")])
+    def test_x5_whatever_goes_wrong_on_the_way_is_no_answer(
+        self, expired: Page, authorization_server: Any, error: Exception
+    ) -> None:
+        authorization_server.answers(exc=error)
+        assert expired.refusal()["error"] == "temporarily_unavailable"
+
 
 class TestInvalidGrant:
     """X6."""
@@ -422,8 +446,9 @@ class TestRemembered:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda children: st.lists(children, max_size=3)
-    | st.dictionaries(st.text(max_size=10), children, max_size=3),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.text(max_size=10), children, max_size=3)
+    ),
     max_leaves=8,
 )
 MEMBERS = (
@@ -438,9 +463,7 @@ MEMBERS = (
     "error_description",
 )
 RESPONSES = st.dictionaries(st.sampled_from(MEMBERS), JSON, max_size=6)
-BODIES = st.one_of(
-    st.binary(max_size=200), JSON.map(json.dumps), RESPONSES.map(json.dumps)
-)
+BODIES = st.one_of(st.binary(max_size=200), JSON.map(json.dumps), RESPONSES.map(json.dumps))
 
 
 @hypothesis_settings(

@@ -231,7 +231,14 @@ class TestRefusedByTheResourceServer:
         signed_in().fetch(headers={name: "no-cache"})
         assert authorization_server.calls == 0
 
-    def test_t6_served_as_it_is_when_it_cannot_be_renewed(
+    def test_t6_not_served_again_when_the_authorization_server_refuses(
+        self, signed_in: Any, authorization_server: Any
+    ) -> None:
+        authorization_server.refuses("invalid_scope")
+        answer = signed_in().fetch(headers=refused(SIGN_IN["access_token"]))
+        assert json.loads(answer.content)["error"] == "invalid_scope"
+
+    def test_t6_served_as_it_is_when_it_cannot_be_renewed_now(
         self, signed_in: Any, authorization_server: Any
     ) -> None:
         authorization_server.answers(status_code=503)
@@ -264,6 +271,12 @@ class TestRate:
             authorization_server.answers(status_code=500)
             page.refusal()
         assert authorization_server.calls == 2
+
+    def test_t7_a_site_may_forbid_it_altogether(
+        self, signed_in: Any, authorization_server: Any, settings: Any
+    ) -> None:
+        settings.TMIBFF_AS_CALLS_PER_MINUTE = 0
+        assert signed_in(expires_in=0).refusal()["error"] == "temporarily_unavailable"
 
     def test_t7_a_minute_later_it_is_asked_again(
         self, signed_in: Any, authorization_server: Any, settings: Any, monkeypatch: Any
@@ -304,7 +317,9 @@ def test_x1_any_parameters_get_an_answer_of_ours(
 
     settings.TMIBFF_AS_CALLS_PER_MINUTE = 1_000_000
     page: Page = signed_in()
-    encoded = urlencode([(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in query])
+    encoded = urlencode(
+        [(k.encode(errors="replace"), v.encode(errors="replace")) for k, v in query]
+    )
     if method == "GET":
         answer = page.fetch(TOKEN, encoded)
     else:

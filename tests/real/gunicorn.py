@@ -53,7 +53,7 @@ class Gunicorn(Server):
 
     def start(self) -> None:
         """Start the workers with the settings as they are now."""
-        self.env = _environment(self.settings)
+        self.env = environment(self.settings)
         super().start()
 
 
@@ -62,11 +62,11 @@ def migrate(settings: Mapping[str, Any]) -> None:
     run(
         [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity=0"],
         cwd=PROJECT,
-        env=_environment(settings),
+        env=environment(settings),
     )
 
 
-def _environment(settings: Mapping[str, Any]) -> dict[str, str]:
+def environment(settings: Mapping[str, Any]) -> dict[str, str]:
     return {
         # pytest-django has set the tests' own settings module in this process's environment.
         "DJANGO_SETTINGS_MODULE": "testproject.settings",

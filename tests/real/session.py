@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from tests.real.gunicorn import PROJECT, _environment
+from tests.real.gunicorn import PROJECT, environment
 from tests.real.postgresql import PostgreSQL
 from tests.real.processes import run
 
@@ -52,7 +52,9 @@ def refresh_token(settings: Mapping[str, Any], cookie: str) -> str:
     return _run(settings, "refresh_token", cookie)
 
 
-def fetch_token(origin: str, cookie: str, query: Mapping[str, str] | None = None) -> Any:
+def fetch_token(
+    origin: str, cookie: str, query: Mapping[str, str] | None = None
+) -> requests.Response:
     """Return the answer of bff-token to a page of that session, on a connection of its own."""
     with requests.Session() as session:
         # A proxy from the environment could not reach this machine's loopback.
@@ -74,8 +76,7 @@ def fetch_at_once(
 
     def fetch(query: Mapping[str, str]) -> requests.Response:
         together.wait()
-        answer: requests.Response = fetch_token(origin, cookie, query)
-        return answer
+        return fetch_token(origin, cookie, query)
 
     with ThreadPoolExecutor(len(queries)) as callers:
         return list(callers.map(fetch, queries))
@@ -83,7 +84,7 @@ def fetch_at_once(
 
 def _run(settings: Mapping[str, Any], action: str, *arguments: object) -> str:
     command = [sys.executable, "-m", "tests.real.session", action, json.dumps(arguments)]
-    return run(command, cwd=PROJECT, env=_environment(settings)).strip()
+    return run(command, cwd=PROJECT, env=environment(settings)).strip()
 
 
 def _new_session(token_response: Mapping[str, Any], age_seconds: float) -> str:
@@ -91,7 +92,7 @@ def _new_session(token_response: Mapping[str, Any], age_seconds: float) -> str:
     from django.contrib.sessions.backends.db import SessionStore
     from django.http import HttpRequest
 
-    from django_tmibff import tokens
+    from django_tmibff import oauth, tokens
 
     request = HttpRequest()
     request.session = SessionStore()
@@ -99,7 +100,8 @@ def _new_session(token_response: Mapping[str, Any], age_seconds: float) -> str:
     request.user = user
     login(request, user, backend="django.contrib.auth.backends.ModelBackend")
     requested_at = time.time() - age_seconds
-    tokens.store(request, token_response, requested_at=requested_at, made_session=True)
+    response = oauth.TokenResponse.parse(token_response, requested_at=requested_at)
+    tokens.store(request, response, made_session=True)
     request.session.save()
     return str(request.session.session_key)
 

@@ -1,0 +1,3 @@
+"""The paths of a project that does not include ours."""
+
+urlpatterns: list[object] = []

@@ -1,0 +1,5 @@
+"""A module whose TokenStore is none."""
+
+
+class TokenStore:
+    """Not a BaseStore."""

@@ -1,0 +1,76 @@
+"""An OpenID Provider at the wire: signs ID tokens, and lies where a test wants it to."""
+
+import json
+import time
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from django.conf import settings
+from django.http import HttpResponse
+
+from tests.authorization_server import AuthorizationServer
+from tests.page import Page
+
+ISSUER = "https://op.example"
+_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+_JWK = {
+    **json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(_KEY.public_key())),
+    "kid": "k",
+    "alg": "RS256",
+}
+
+
+class OpenIDProvider:
+    """Signs ``subject`` in; ``id_token``, ``userinfo`` and ``tokens`` change what it says."""
+
+    def __init__(self, server: AuthorizationServer) -> None:
+        self.server = server
+        self.subject = "alice"
+        self.id_token: dict[str, Any] = {}
+        self.userinfo: dict[str, Any] = {}
+        self.tokens: dict[str, Any] = {}
+        self.callback: dict[str, str] = {}
+        server.mocker.get(f"{ISSUER}/jwks", json={"keys": [_JWK]})
+        server.mocker.get(f"{ISSUER}/userinfo", json=self._userinfo)
+
+    def sign_in(self, page: Page) -> HttpResponse:
+        """Take the page's browser through the authorization code flow; return the callback."""
+        asked = self.authorization_request(page)
+        self.server.gives(**self._token_response(asked["nonce"]))
+        query = {"code": "canary-code", "state": asked["state"], **self.callback}
+        return page.get("/oidc/callback/", query, secure=True)
+
+    def authorization_request(self, page: Page) -> dict[str, str]:
+        """Start a sign-in; return what the app asks the provider for."""
+        redirect = page.get("/oidc/authenticate/", secure=True)
+        return {k: v[0] for k, v in parse_qs(urlsplit(redirect["Location"]).query).items()}
+
+    def _token_response(self, nonce: str) -> dict[str, Any]:
+        now = int(time.time())
+        claims = {
+            "iss": ISSUER,
+            "sub": self.subject,
+            "aud": settings.OIDC_RP_CLIENT_ID,
+            "iat": now,
+            "exp": now + 300,
+            "auth_time": now,
+            "sid": "sid-1",
+            "nonce": nonce,
+            **self.id_token,
+        }
+        kept = {name: value for name, value in claims.items() if value is not ...}
+        response = {
+            "access_token": f"canary-access-of-{self.subject}",
+            "refresh_token": f"canary-refresh-of-{self.subject}",
+            "id_token": jwt.encode(kept, _KEY, algorithm="RS256", headers={"kid": "k"}),
+            "token_type": "Bearer",
+            "expires_in": 3600,
+            **self.tokens,
+        }
+        return {name: value for name, value in response.items() if value is not ...}
+
+    def _userinfo(self, request: Any, context: Any) -> Any:
+        known = {"sub": self.subject, "email": f"{self.subject}@op.example", "name": self.subject}
+        return {**known, **self.userinfo}

@@ -1,0 +1,133 @@
+"""System checks: each id, its hint, and when it is silent."""
+
+import re
+from typing import Any
+
+import pytest
+from django.core import checks as django_checks
+from mozilla_django_oidc.middleware import SessionRefresh
+
+from django_tmibff import checks
+
+EXEMPT = ["tmibff-token", "tmibff-sessioninfo"]
+
+
+class OwnSessionRefresh(SessionRefresh):
+    """A site's own, built on mozilla-django-oidc's."""
+
+
+def ids(messages: list[Any]) -> list[str]:
+    assert all(message.hint for message in messages)
+    return [message.id for message in messages]
+
+
+class TestSessionRefresh:
+    """E11: E001."""
+
+    @pytest.fixture(autouse=True)
+    def installed(self, settings: Any) -> None:
+        settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_checks.OwnSessionRefresh"]
+
+    @pytest.mark.parametrize("exempt", [[], EXEMPT[:1], EXEMPT[1:], [re.compile("^/api/")]])
+    def test_e11_stands_until_both_urls_are_exempt(self, settings: Any, exempt: list[Any]) -> None:
+        settings.OIDC_EXEMPT_URLS = exempt
+        [message] = checks.check_session_refresh(None)
+        assert (message.id, message.level) == ("django_tmibff.E001", django_checks.ERROR)
+        assert "OIDC_EXEMPT_URLS" in message.hint
+
+    @pytest.mark.parametrize(
+        "exempt",
+        [
+            EXEMPT,
+            ["/.well-known/bff-token", "tmibff-sessioninfo"],
+            [re.compile(r"^/\.well-known/")],
+        ],
+    )
+    def test_e11_by_name_by_path_or_by_pattern(self, settings: Any, exempt: list[Any]) -> None:
+        settings.OIDC_EXEMPT_URLS = exempt
+        assert checks.check_session_refresh(None) == []
+
+    def test_e11_the_urls_are_not_even_included(self, settings: Any) -> None:
+        settings.ROOT_URLCONF = "tests.no_urls"
+        assert ids(checks.check_session_refresh(None)) == ["django_tmibff.E001"]
+
+    def test_e11_a_middleware_that_is_none(self, settings: Any) -> None:
+        settings.MIDDLEWARE = ["no.such.middleware", "tests.test_guard.weakening_middleware"]
+        assert checks.check_session_refresh(None) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("TMIBFF_STORE", "no.such.store", "TMIBFF_STORE"),
+        ("TMIBFF_ENCRYPTION_KEYS", ["short"], "TMIBFF_ENCRYPTION_KEYS"),
+        ("TMIBFF_NARROWER_SCOPE", "maybe", "TMIBFF_NARROWER_SCOPE"),
+        ("TMIBFF_CLIENT_AUTH", {"method": "magic"}, "TMIBFF_CLIENT_AUTH"),
+        ("TMIBFF_CLIENT_AUTH", "client_secret_basic", "TMIBFF_CLIENT_AUTH"),
+        ("TMIBFF_PROVIDERS", {"default": {"colour": "red"}}, "TMIBFF_PROVIDERS"),
+    ],
+)
+def test_e002_a_value_that_cannot_be_used(settings: Any, name: str, value: Any, said: str) -> None:
+    setattr(settings, name, value)
+    [message] = checks.check_settings_usable(None)
+    assert message.id == "django_tmibff.E002"
+    assert said in message.msg
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("SESSION_COOKIE_HTTPONLY", False),
+        ("SESSION_COOKIE_SAMESITE", "None"),
+        ("SESSION_COOKIE_SAMESITE", False),
+    ],
+)
+def test_e9_w001_says_what_the_session_cookie_lacks(settings: Any, name: str, value: Any) -> None:
+    setattr(settings, name, value)
+    [message] = checks.check_session_cookie(None)
+    assert message.id == "django_tmibff.W001"
+    assert name in message.msg
+    assert name in message.hint
+
+
+def test_e9_w001_secure_matters_when_deployed(settings: Any) -> None:
+    settings.SESSION_COOKIE_SECURE = False
+    assert checks.check_session_cookie(None) == []
+    assert ids(checks.check_session_cookie_secure(None)) == ["django_tmibff.W001"]
+    settings.SESSION_COOKIE_SECURE = True
+    assert checks.check_session_cookie_secure(None) == []
+
+
+def test_b1_w002_the_sign_in_is_without_pkce(settings: Any) -> None:
+    settings.OIDC_USE_PKCE = False
+    assert ids(checks.check_pkce(None)) == ["django_tmibff.W002"]
+    del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+    assert checks.check_pkce(None) == []
+
+
+def test_b6_w004_the_issuer_is_not_known(settings: Any) -> None:
+    settings.OIDC_OP_ISSUER = None
+    assert ids(checks.check_issuer(None)) == ["django_tmibff.W004"]
+    del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+    assert checks.check_issuer(None) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("TMIBFF_RESOURCE", "Did you mean TMIBFF_RESOURCES?"),
+        ("TMIBFF_XYZZY_PLUGH", "See the settings' page in the docs."),
+    ],
+)
+def test_w003_a_setting_that_does_not_exist(settings: Any, name: str, hint: str) -> None:
+    setattr(settings, name, 1)
+    [message] = checks.check_setting_names(None)
+    assert (message.id, message.hint) == ("django_tmibff.W003", hint)
+
+
+def test_all_are_registered_and_silent_on_this_project(settings: Any) -> None:
+    registered = django_checks.registry.registry
+    ours = {check for check, _options in checks.CHECKS}
+    assert ours <= {*registered.get_checks(include_deployment_checks=True)}
+    found = django_checks.run_checks(include_deployment_checks=True)
+    assert [message for message in found if message.id.startswith("django_tmibff")] == []

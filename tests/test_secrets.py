@@ -1,0 +1,160 @@
+"""X9: marked tokens are planted, and searched for wherever they must not be."""
+
+import logging
+import sys
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.signals import got_request_exception
+from django.views.debug import ExceptionReporter
+
+from django_tmibff import signals, tokens
+from django_tmibff.models import TokenSet
+from tests.openid_provider import OpenIDProvider
+from tests.page import SESSION_INFO, TOKEN, Page
+
+pytestmark = pytest.mark.django_db
+
+ALL_SIGNALS = (
+    signals.tokens_stored,
+    signals.tokens_renewed,
+    signals.renewal_failed,
+    signals.session_ended,
+    signals.token_served,
+)
+FRESH = {
+    "access_token": "canary-fresh",
+    "refresh_token": "canary-rotated",
+    "id_token": "canary-id",
+    "expires_in": 600,
+}
+
+
+@pytest.fixture(params=[True, False], ids=["debug", "no-debug"])
+def debug(request: Any, settings: Any) -> bool:
+    settings.DEBUG = request.param
+    return request.param
+
+
+@pytest.fixture
+def provider(authorization_server: Any, settings: Any) -> OpenIDProvider:
+    if settings.AUTH_USER_MODEL == "users.Member":
+        settings.AUTHENTICATION_BACKENDS = ["tests.test_sign_in.MemberBackend"]
+    return OpenIDProvider(authorization_server)
+
+
+@pytest.fixture
+def heard() -> Any:
+    """What our signals say."""
+    sent: list[str] = []
+
+    def listen(**arguments: Any) -> None:
+        arguments.pop("request", None)
+        sent.append(str(arguments))
+
+    for signal in ALL_SIGNALS:
+        signal.connect(listen, weak=False, dispatch_uid="canary")
+    yield sent
+    for signal in ALL_SIGNALS:
+        signal.disconnect(dispatch_uid="canary")
+
+
+def database_dump() -> str:
+    rows = [model.objects.values_list() for model in apps.get_models()]
+    return str([tuple(map(_legible, row)) for table in rows for row in table])
+
+
+def _legible(value: Any) -> Any:
+    return bytes(value) if isinstance(value, memoryview) else value
+
+
+def live_a_whole_life(page: Page, provider: OpenIDProvider) -> None:
+    server = provider.server
+    provider.sign_in(page)
+    page.token()
+    page.fetch(SESSION_INFO)
+    server.gives(**FRESH)
+    page.token(scope="openid")
+    provider.sign_in(page)
+    for answer in (
+        {"status_code": 500, "text": "canary-page"},
+        {"status_code": 400, "json": {"error": "invalid_scope", "canary": "canary"}},
+        {"text": '{"access_token": "canary-truncated'},
+    ):
+        server.answers(**answer)
+        page.refusal(scope="email")
+        TokenSet.objects.update(lease_until=0)
+    page.logout()
+
+
+def test_x9_a_whole_life_leaves_no_token_outside_the_sealed_column(
+    page: Page,
+    provider: OpenIDProvider,
+    debug: bool,
+    caplog: Any,
+    heard: list[str],
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    with caplog.at_level(logging.DEBUG), django_capture_on_commit_callbacks(execute=True):
+        live_a_whole_life(page, provider)
+    assert len(heard) >= 5
+    assert "ended: logout" in caplog.text
+    for place in (caplog.text, *heard, database_dump()):
+        assert "canary-" not in place
+
+
+@pytest.mark.parametrize("method", ["put", "get"])
+def test_x9_an_error_page_and_an_error_tracker_show_no_token(
+    page: Page, provider: OpenIDProvider, debug: bool, monkeypatch: Any, method: str, caplog: Any
+) -> None:
+    """A mistake deep inside, at a moment when tokens are in many frames."""
+    provider.tokens = {"expires_in": 0}
+    provider.sign_in(page)
+    reports: list[str] = []
+
+    def report(request: Any, **kwargs: Any) -> None:
+        reports.append(ExceptionReporter(request, *sys.exc_info()).get_traceback_html())
+
+    def mistake(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
+    provider.server.gives(**FRESH)
+    monkeypatch.setattr(f"django_tmibff.stores.db.TokenStore.{method}", mistake)
+    page.raise_request_exception = False
+    got_request_exception.connect(report)
+    try:
+        answer = page.fetch(TOKEN)
+    finally:
+        got_request_exception.disconnect(report)
+    assert answer.status_code == 500
+    [html] = reports
+    assert "a bug of ours" in html
+    assert "renewal.py" in html or method == "get"
+    for place in (html, answer.content.decode(), caplog.text):
+        assert "canary-" not in place
+
+
+def canaries(reporter: ExceptionReporter) -> list[Any]:
+    """Return the local variables that an error page would show of a planted token."""
+    shown = [
+        variable for frame in reporter.get_traceback_data()["frames"] for variable in frame["vars"]
+    ]
+    return [variable for variable in shown if "canary-" in str(variable)]
+
+
+def test_x9_the_same_in_a_sites_own_view(
+    page: Page, provider: OpenIDProvider, debug: bool, monkeypatch: Any
+) -> None:
+    provider.tokens = {"expires_in": 0}
+    provider.sign_in(page)
+    provider.server.gives(**FRESH)
+
+    def mistake(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("a bug of ours")
+
+    monkeypatch.setattr("django_tmibff.stores.db.TokenStore.put", mistake)
+    record = TokenSet.objects.get()
+    with pytest.raises(RuntimeError) as raised:
+        tokens.get(record)
+    assert canaries(ExceptionReporter(None, raised.type, raised.value, raised.tb)) == []

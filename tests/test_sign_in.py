@@ -1,0 +1,604 @@
+"""Sign-in with mozilla-django-oidc: DESIGN (a) and PROTOCOL B6, E3, E9, E11."""
+
+import base64
+import json
+import logging
+import time
+from typing import Any
+
+import pytest
+import requests
+from django.contrib.auth import get_user_model, update_session_auth_hash
+from django.contrib.auth.models import AnonymousUser
+from django.contrib.sessions.backends.db import SessionStore
+from django.contrib.sessions.models import Session
+from django.http import HttpRequest
+from django.test import RequestFactory
+
+from django_tmibff import tokens
+from django_tmibff.backends import OIDCAuthenticationBackend
+from django_tmibff.contents import Contents
+from django_tmibff.models import TokenSet
+from django_tmibff.views import OIDCCallbackView
+from tests.openid_provider import ISSUER, OpenIDProvider
+from tests.page import SESSION_INFO, Page
+
+pytestmark = pytest.mark.django_db
+
+
+class MemberBackend(OIDCAuthenticationBackend):
+    """What a site with a user model of its own writes."""
+
+    def filter_users_by_claims(self, claims: Any) -> Any:
+        return self.UserModel.objects.filter(nickname=claims["sub"])
+
+    def create_user(self, claims: Any) -> Any:
+        return self.UserModel.objects.create_user(nickname=claims["sub"])
+
+
+@pytest.fixture(autouse=True)
+def backend(settings: Any) -> None:
+    """Sign members in with the site's own backend, where there are members."""
+    if settings.AUTH_USER_MODEL == "users.Member":
+        settings.AUTHENTICATION_BACKENDS = ["tests.test_sign_in.MemberBackend"]
+
+
+@pytest.fixture
+def provider(authorization_server: Any) -> OpenIDProvider:
+    return OpenIDProvider(authorization_server)
+
+
+def contents_of(token_set: TokenSet) -> Contents:
+    return Contents.opened(
+        bytes(token_set.sealed), handle=token_set.handle, provider=token_set.provider
+    )
+
+
+def is_signed_in(page: Page) -> bool:
+    return page.fetch(SESSION_INFO).status_code == 200
+
+
+class TestFirstSignIn:
+    def test_the_page_gets_its_tokens(self, page: Page, provider: OpenIDProvider) -> None:
+        assert provider.sign_in(page).headers["Location"] == "/"
+        answer = page.token()
+        assert answer["access_token"] == "canary-access-of-alice"
+        # No scope in the answer means: what was asked for (RFC 6749 §5.1).
+        assert answer["scope"] == "openid email"
+        info = json.loads(page.fetch(SESSION_INFO).content)
+        assert (info["iss"], info["sub"], info["name"]) == (ISSUER, "alice", "alice")
+
+    def test_the_record_says_who_and_where(
+        self, page: Page, provider: OpenIDProvider, token_set: Any
+    ) -> None:
+        provider.sign_in(page)
+        record = token_set()
+        assert (record.provider, record.issuer) == ("default", ISSUER)
+        assert (record.subject, record.sid, record.scope) == ("alice", "sid-1", "openid email")
+        assert record.user == get_user_model().objects.get()
+        assert record.access_expires_at < record.expires_at
+
+    def test_the_session_holds_the_handle_and_no_token(
+        self, page: Page, provider: OpenIDProvider, token_set: Any
+    ) -> None:
+        provider.sign_in(page)
+        assert page.session[tokens.SESSION_KEY] == token_set().handle
+        assert "canary" not in str(dict(page.session))
+
+    def test_the_sealed_session_key_is_the_one_after_login(
+        self, page: Page, provider: OpenIDProvider, token_set: Any
+    ) -> None:
+        page.get("/oidc/authenticate/", secure=True)
+        before = page.session.session_key
+        provider.sign_in(page)
+        assert contents_of(token_set()).session_key == page.session.session_key != before
+
+    def test_the_tokens_lifetime_counts_from_before_the_code_exchange(
+        self, page: Page, provider: OpenIDProvider, monkeypatch: Any
+    ) -> None:
+        """R2."""
+        provider.tokens = {"expires_in": 100}
+        half_a_minute_later = time.time() + 30
+
+        def slow_userinfo(request: Any, context: Any) -> Any:
+            monkeypatch.setattr("time.time", lambda: half_a_minute_later)
+            return provider._userinfo(request, context)
+
+        provider.server.mocker.get(f"{ISSUER}/userinfo", json=slow_userinfo)
+        provider.sign_in(page)
+        assert page.token()["expires_in"] <= 70
+
+    def test_scope_from_the_extra_parameters(
+        self, page: Page, provider: OpenIDProvider, settings: Any, token_set: Any
+    ) -> None:
+        settings.OIDC_AUTH_REQUEST_EXTRA_PARAMS = {"scope": "openid email api:read"}
+        provider.sign_in(page)
+        assert token_set().scope == "openid email api:read"
+
+    def test_a_grant_that_dies_takes_the_session_along(
+        self, page: Page, provider: OpenIDProvider, authorization_server: Any
+    ) -> None:
+        """X6: the sign-in made this session."""
+        provider.tokens = {"expires_in": 0}
+        provider.sign_in(page)
+        authorization_server.refuses("invalid_grant")
+        assert page.refusal()["error"] == "invalid_grant"
+        assert not is_signed_in(page)
+
+    def test_nothing_secret_is_logged(
+        self, page: Page, provider: OpenIDProvider, caplog: Any
+    ) -> None:
+        """X9."""
+        with caplog.at_level(logging.DEBUG):
+            provider.sign_in(page)
+            page.token(scope="openid")
+        assert "canary" not in caplog.text
+
+
+class TestRenewalByTheSameUser:
+    """No login() and no signal: the backend itself stores, into the same token set."""
+
+    @pytest.fixture(autouse=True)
+    def signed_in_once(self, page: Page, provider: OpenIDProvider) -> None:
+        provider.sign_in(page)
+
+    def test_into_the_same_token_set(
+        self, page: Page, provider: OpenIDProvider, token_set: Any
+    ) -> None:
+        handle, key = token_set().handle, page.session.session_key
+        provider.tokens = {"access_token": "canary-second", "scope": "openid email more"}
+        provider.sign_in(page)
+        assert token_set().handle == handle == page.session[tokens.SESSION_KEY]
+        assert page.session.session_key == key
+        assert page.token()["access_token"] == "canary-second"
+        assert token_set().scope == "openid email more"
+
+    def test_without_a_refresh_token_the_old_one_is_kept(
+        self, page: Page, provider: OpenIDProvider, token_set: Any
+    ) -> None:
+        provider.tokens = {"refresh_token": ...}
+        provider.sign_in(page)
+        assert contents_of(token_set()).refresh_token == "canary-refresh-of-alice"
+
+    def test_the_old_refresh_token_is_not_revoked(
+        self, page: Page, provider: OpenIDProvider, authorization_server: Any
+    ) -> None:
+        """Servers revoke by grant, and both may belong to the same one."""
+        provider.tokens = {"refresh_token": "canary-second"}
+        provider.sign_in(page)
+        assert authorization_server.revoked == []
+
+    def test_the_session_still_ends_with_its_grant(
+        self, page: Page, provider: OpenIDProvider, authorization_server: Any
+    ) -> None:
+        """X6."""
+        provider.tokens = {"expires_in": 0}
+        provider.sign_in(page)
+        authorization_server.refuses("invalid_grant")
+        page.refusal()
+        assert not is_signed_in(page)
+
+    def test_a_renewal_under_way_does_not_overwrite_it(
+        self, page: Page, provider: OpenIDProvider, authorization_server: Any, token_set: Any
+    ) -> None:
+        def sign_in_again() -> None:
+            authorization_server.before_answering = lambda: None
+            provider.tokens = {"refresh_token": "canary-newest", "scope": "openid email"}
+            provider.sign_in(page.elsewhere())
+
+        authorization_server.before_answering = sign_in_again
+        page.token(scope="openid")
+        assert contents_of(token_set()).refresh_token == "canary-newest"
+
+
+class TestSwitchOfUser:
+    def test_the_old_token_set_ends_and_is_revoked(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        authorization_server: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        provider.sign_in(page)
+        provider.subject = "bob"
+        with django_capture_on_commit_callbacks(execute=True):
+            provider.sign_in(page)
+        old, new = TokenSet.objects.order_by("pk")
+        assert (old.end_reason, old.sealed) == ("another sign-in", None)
+        assert (new.subject, new.ended_at) == ("bob", None)
+        assert authorization_server.revoked == ["canary-refresh-of-alice"]
+        assert page.token()["access_token"] == "canary-access-of-bob"
+        # The session was flushed: it had no key when the tokens were stored.
+        assert contents_of(new).session_key == page.session.session_key
+
+    def test_a_user_signed_in_by_password_before(
+        self, page: Page, provider: OpenIDProvider, django_user_model: Any, settings: Any
+    ) -> None:
+        settings.AUTHENTICATION_BACKENDS = [
+            *settings.AUTHENTICATION_BACKENDS,
+            "django.contrib.auth.backends.ModelBackend",
+        ]
+        page.sign_in(django_user_model.objects.create_user("carol", password="c"))
+        provider.sign_in(page)
+        assert page.token()["access_token"] == "canary-access-of-alice"
+
+
+REJECTED: dict[str, dict[str, Any]] = {
+    "other-audience": {"id_token": {"aud": "another-client"}},
+    "other-audiences": {"id_token": {"aud": ["a", "b"]}},
+    "no-audience": {"id_token": {"aud": ...}},
+    "audience-number": {"id_token": {"aud": [7]}},
+    "other-issuer": {"id_token": {"iss": "https://evil.example"}},
+    "issuer-with-slash": {"id_token": {"iss": f"{ISSUER}/"}},
+    "no-issuer": {"id_token": {"iss": ...}},
+    "no-subject": {"id_token": {"sub": ...}},
+    "no-expiry": {"id_token": {"exp": ...}},
+    "expired": {"id_token": {"exp": 1_000_000_000}},
+    "not-yet-valid": {"id_token": {"nbf": 9_000_000_000}},
+    "from-the-future": {"id_token": {"iat": 9_000_000_000}},
+    "other-nonce": {"id_token": {"nonce": "another"}},
+    "userinfo-of-another": {"userinfo": {"sub": "mallory"}},
+    "userinfo-of-nobody": {"userinfo": {"sub": None}},
+    "no-id-token": {"tokens": {"id_token": ...}},
+    "id-token-number": {"tokens": {"id_token": 7}},
+    "id-token-junk": {"tokens": {"id_token": "a.b.c"}},
+    "no-access-token": {"tokens": {"access_token": ...}},
+    "access-token-unicode": {"tokens": {"access_token": "tökén"}},
+    "access-token-empty": {"tokens": {"access_token": ""}},
+    "email-list": {"userinfo": {"email": ["alice@op.example"]}},
+    "email-surrogate": {"userinfo": {"email": "\ud800"}},
+    "userinfo-nan": {"userinfo": {"balance": float("nan")}},
+    "callback-names-another-issuer": {"callback": {"iss": "https://evil.example"}},
+}
+
+
+class TestRejectedSignIn:
+    """B6: a failed sign-in, not a 500, and nothing is left behind."""
+
+    @pytest.mark.parametrize("lie", REJECTED.values(), ids=REJECTED.keys())
+    def test_b6_what_the_provider_says_must_be_for_us(
+        self, page: Page, provider: OpenIDProvider, settings: Any, caplog: Any, lie: Any
+    ) -> None:
+        settings.OIDC_STORE_ACCESS_TOKEN = settings.OIDC_STORE_ID_TOKEN = True
+        vars(provider).update(lie)
+        assert provider.sign_in(page).headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+        assert not is_signed_in(page)
+        assert not TokenSet.objects.exists()
+        assert "canary" not in str(dict(page.session))
+        assert "refused" in caplog.text or "failed to get or create user" in caplog.text
+        assert "canary" not in caplog.text
+
+    @pytest.mark.parametrize("endpoint", ["jwks", "userinfo"])
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"exc": requests.ConnectionError},
+            {"exc": requests.ReadTimeout},
+            {"status_code": 500},
+            {"text": "<html>"},
+            {"json": []},
+            {"json": {"keys": [{}]}},
+            {"text": "[" * 100_000},
+            {"json": None},
+        ],
+    )
+    def test_b6_the_providers_endpoints_failing_is_a_failed_sign_in(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        settings: Any,
+        endpoint: str,
+        answer: dict[str, Any],
+    ) -> None:
+        provider.server.mocker.get(f"{ISSUER}/{endpoint}", **answer)
+        assert provider.sign_in(page).headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+        assert not is_signed_in(page)
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            {"exc": requests.ConnectionError},
+            {"status_code": 400, "json": {"error": "invalid_grant", "canary": "canary"}},
+            {"status_code": 500},
+            {"text": "<html>"},
+            {"json": ["canary"]},
+            {"json": None},
+        ],
+    )
+    def test_b6_the_token_endpoint_failing_is_a_failed_sign_in(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        settings: Any,
+        caplog: Any,
+        answer: dict[str, Any],
+    ) -> None:
+        state = provider.authorization_request(page)["state"]
+        provider.server.answers(**answer)
+        callback = page.get("/oidc/callback/", {"code": "canary", "state": state}, secure=True)
+        assert callback.headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+        assert "canary" not in caplog.text
+
+    def test_b6_without_a_configured_issuer_the_callback_must_name_the_id_tokens(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        settings.OIDC_OP_ISSUER = None
+        provider.callback = {"iss": "https://evil.example"}
+        provider.sign_in(page)
+        assert not is_signed_in(page)
+        provider.callback = {"iss": ISSUER}
+        provider.sign_in(page)
+        assert is_signed_in(page)
+
+    def test_b6_an_audience_of_several_with_us_in_it(
+        self, page: Page, provider: OpenIDProvider
+    ) -> None:
+        provider.id_token = {"aud": ["another", "client"]}
+        provider.sign_in(page)
+        assert is_signed_in(page)
+
+    def test_b6_claims_nested_without_end_are_not_kept(
+        self, page: Page, provider: OpenIDProvider
+    ) -> None:
+        deep: Any = "x"
+        for _ in range(200):
+            deep = [deep]
+        provider.userinfo = {"name": deep, "picture": ["a", {"b": "c"}]}
+        provider.sign_in(page)
+        info = json.loads(page.fetch(SESSION_INFO).content)
+        assert "name" not in info
+        assert info["picture"] == ["a", {"b": "c"}]
+
+    def test_only_the_callback_signs_in_with_a_code(self, provider: OpenIDProvider) -> None:
+        """A password form whose address carries an attacker's code is not a callback."""
+        request = RequestFactory().post("/login/?code=canary-code&state=anything")
+        request.session, request.user = SessionStore(), AnonymousUser()
+        credentials = {"username": "alice", "password": "wonderland"}
+        assert OIDCAuthenticationBackend().authenticate(request, **credentials) is None
+        assert OIDCAuthenticationBackend().authenticate(None) is None
+        assert provider.server.calls == 0
+
+    def test_e3_a_deactivated_user_is_not_signed_in(
+        self, page: Page, provider: OpenIDProvider
+    ) -> None:
+        provider.sign_in(page)
+        TokenSet.objects.all().delete()
+        get_user_model().objects.update(is_active=False)
+        again = Page()
+        provider.sign_in(again)
+        assert not is_signed_in(again)
+        assert not TokenSet.objects.exists()
+
+    def test_a_renewal_that_is_refused_leaves_the_tokens_as_they_were(
+        self, page: Page, provider: OpenIDProvider
+    ) -> None:
+        provider.sign_in(page)
+        provider.tokens = {"access_token": "canary-second"}
+        provider.id_token = {"aud": "another-client"}
+        provider.sign_in(page)
+        assert page.token()["access_token"] == "canary-access-of-alice"
+
+    def test_the_sites_own_mistake_is_its_own_error_without_the_tokens_in_its_frames(
+        self, page: Page, provider: OpenIDProvider, monkeypatch: Any
+    ) -> None:
+        """X9: error trackers and debug pages show the local variables of frames."""
+
+        def mistake(self: Any, *args: Any) -> None:
+            raise RuntimeError("a bug of the site's")
+
+        for backend in (OIDCAuthenticationBackend, MemberBackend):
+            monkeypatch.setattr(backend, "verify_claims", mistake)
+        with pytest.raises(RuntimeError, match="a bug of the site's") as raised:
+            provider.sign_in(page)
+        frame = raised.tb
+        library = []
+        while frame is not None:
+            if "mozilla_django_oidc/auth" in frame.tb_frame.f_code.co_filename:
+                library.append(frame.tb_frame.f_locals)
+            frame = frame.tb_next
+        assert library
+        assert library == [{}] * len(library)
+
+
+class TestTimeouts:
+    def test_a_sign_in_does_not_wait_for_ever(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        provider.sign_in(page)
+        asked = {r.url: r.timeout for r in provider.server.mocker.request_history}
+        assert set(asked) == {f"{ISSUER}/token", f"{ISSUER}/jwks", f"{ISSUER}/userinfo"}
+        assert set(asked.values()) == {10}
+
+    def test_the_sites_own_timeout_counts(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        settings.OIDC_TIMEOUT = 3
+        provider.sign_in(page)
+        assert {r.timeout for r in provider.server.mocker.request_history} == {3}
+
+
+class TestLogout:
+    def test_the_token_set_ends_and_is_revoked_after_commit(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        provider.sign_in(page)
+        with django_capture_on_commit_callbacks(execute=True) as callbacks:
+            page.post("/oidc/logout/", secure=True)
+            assert authorization_server.revoked == []
+        assert len(callbacks) == 1
+        assert authorization_server.revoked == ["canary-refresh-of-alice"]
+        record = token_set()
+        assert (record.end_reason, record.sealed) == ("logout", None)
+        assert not is_signed_in(page)
+
+    @pytest.mark.parametrize("failure", [{"status_code": 503}, {"exc": requests.ConnectionError}])
+    def test_what_could_not_be_revoked_stays_owed_and_does_not_hold_up_the_user(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+        failure: dict[str, Any],
+    ) -> None:
+        provider.sign_in(page)
+        provider.server.mocker.post(f"{ISSUER}/revoke", **failure)
+        with django_capture_on_commit_callbacks(execute=True):
+            assert page.post("/oidc/logout/", secure=True).status_code == 302
+        owed = contents_of(token_set())
+        assert owed.refresh_token == "canary-refresh-of-alice"
+        assert (owed.access_tokens, owed.id_token, owed.claims) == ([], None, {})
+
+    def test_without_a_revocation_endpoint_nothing_is_kept(
+        self, page: Page, provider: OpenIDProvider, settings: Any, token_set: Any
+    ) -> None:
+        settings.OIDC_OP_REVOCATION_ENDPOINT = None
+        provider.sign_in(page)
+        page.post("/oidc/logout/", secure=True)
+        assert (token_set().end_reason, token_set().sealed) == ("logout", None)
+
+    def test_a_renewal_under_way_leaves_no_living_token_behind(
+        self, page: Page, provider: OpenIDProvider, authorization_server: Any, token_set: Any
+    ) -> None:
+        provider.sign_in(page)
+        authorization_server.gives(access_token="late", refresh_token="canary-late")
+        authorization_server.before_answering = lambda: tokens.end(token_set(), "elsewhere")
+        assert page.refusal(scope="openid")["error"] == "invalid_session"
+        assert authorization_server.revoked == ["canary-late"]
+
+    def test_a_logout_without_tokens_or_session_is_no_error(
+        self, page: Page, django_user_model: Any
+    ) -> None:
+        from django.contrib.auth.signals import user_logged_out
+
+        page.sign_in(django_user_model.objects.create_user("dave", password="d"))
+        page.logout()
+        user_logged_out.send(sender=None, request=None, user=None)
+        user_logged_out.send(sender=None, request=HttpRequest(), user=None)
+
+
+class TestSessionKey:
+    def test_a_key_that_changes_without_a_signal_is_followed(
+        self, page: Page, provider: OpenIDProvider, token_set: Any, django_user_model: Any
+    ) -> None:
+        provider.sign_in(page)
+        request = page.request_of(django_user_model.objects.get())
+        request.META = {}
+        request.user.set_password("new")
+        request.user.save()
+        update_session_auth_hash(request, request.user)
+        request.session.save()
+        page.cookies["sessionid"] = request.session.session_key
+        assert contents_of(token_set()).session_key != request.session.session_key
+        page.token()
+        assert contents_of(token_set()).session_key == request.session.session_key
+
+    def test_but_not_while_somebody_renews(
+        self, page: Page, provider: OpenIDProvider, token_set: Any
+    ) -> None:
+        provider.sign_in(page)
+        TokenSet.objects.take_lease(token_set().handle, "somebody", 60)
+        session = page.session
+        session.cycle_key()
+        page.cookies["sessionid"] = session.session_key
+        page.token()
+        assert contents_of(token_set()).session_key != session.session_key
+        assert token_set().lease_owner == "somebody"
+
+    def test_b2_a_session_that_slides_takes_the_records_end_along(
+        self, page: Page, provider: OpenIDProvider, token_set: Any, monkeypatch: Any
+    ) -> None:
+        provider.tokens = {"expires_in": ...}
+        provider.sign_in(page)
+        first = token_set().expires_at
+        start = time.time()
+        for days, moved in ((3, False), (8, True)):
+            monkeypatch.setattr("time.time", lambda days=days: start + days * 86400)
+            page.token()
+            assert (token_set().expires_at > first) is moved
+
+    def test_b2_the_record_ends_with_the_refresh_token_where_its_lifetime_is_told(
+        self, page: Page, provider: OpenIDProvider, token_set: Any
+    ) -> None:
+        provider.tokens = {"refresh_expires_in": 600}
+        provider.sign_in(page)
+        lifetime = token_set().expires_at - token_set().created_at
+        assert 590 < lifetime.total_seconds() < 610
+
+
+class TestStrictCookies:
+    """E9: the provider's redirect arrives without a SameSite=Strict cookie."""
+
+    @pytest.fixture
+    def callback(self) -> Any:
+        def answer(page: Page, query: dict[str, str], site: str) -> Any:
+            request = RequestFactory().get(
+                "/oidc/callback/", query, headers={"sec-fetch-site": site}, secure=True
+            )
+            request.session = page.session
+            request.user = None
+            return OIDCCallbackView.as_view()(request)
+
+        return answer
+
+    def test_e9_a_page_that_reloads_itself_brings_the_session_along(
+        self, page: Page, callback: Any
+    ) -> None:
+        answer = callback(page, {"code": "canary-code", "state": "canary-state"}, "cross-site")
+        content = answer.content.decode()
+        assert '<meta http-equiv="refresh" content="0">' in content
+        assert "canary" not in content
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "no-store" in answer.headers["Cache-Control"]
+
+    def test_e9_once(self, page: Page, callback: Any, settings: Any) -> None:
+        answer = callback(page, {"code": "c", "state": "s"}, "same-origin")
+        assert answer.headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+
+    def test_e9_not_when_the_session_is_there(
+        self, page: Page, provider: OpenIDProvider, callback: Any, settings: Any
+    ) -> None:
+        state = provider.authorization_request(page)["state"]
+        provider.server.answers(status_code=500)
+        answer = callback(page, {"code": "c", "state": state}, "cross-site")
+        assert answer.headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+
+
+def test_basic_authentication_form_encodes_both_halves(
+    page: Page, provider: OpenIDProvider, settings: Any
+) -> None:
+    """B3, RFC 6749 §2.3.1."""
+    provider.sign_in(page)
+    settings.OIDC_RP_CLIENT_ID, settings.OIDC_RP_CLIENT_SECRET = "odd:id", "p%+ s:ecret/"
+    page.token(scope="openid")
+    sent = provider.server.headers[-1]["Authorization"].removeprefix("Basic ")
+    assert base64.b64decode(sent).decode() == "odd%3Aid:p%25%2B+s%3Aecret%2F"
+    assert "client_secret" not in provider.server.requests[-1]
+
+
+def test_the_secret_goes_into_the_form_where_the_site_says_so(
+    page: Page, provider: OpenIDProvider, settings: Any
+) -> None:
+    """B3."""
+    provider.sign_in(page)
+    settings.TMIBFF_CLIENT_AUTH = {"method": "client_secret_post"}
+    page.token(scope="openid")
+    assert provider.server.requests[-1]["client_secret"] == ["canary-client-secret"]
+    assert "Authorization" not in provider.server.headers[-1]
+
+
+def test_sessions_of_a_rejected_sign_in_are_as_empty_as_before(
+    page: Page, provider: OpenIDProvider
+) -> None:
+    provider.tokens = {"id_token": "junk"}
+    provider.sign_in(page)
+    [session] = Session.objects.all()
+    left = session.get_decoded()
+    assert left.pop("oidc_states") == {}
+    assert left.pop("oidc_login_next") is None
+    assert left == {}
