@@ -1,0 +1,46 @@
+"""Writes the table rule → test of docs/conformance.md: ``python -m tests.conformance``."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+PAGE = TESTS.parent / "docs" / "conformance.md"
+IN_NAME = re.compile(r"(?<=_)[etrxsb]\d+(?=_)")
+IN_DOCSTRING = re.compile(r"\b[ETRXSB]\d+\b")
+ROW = re.compile(
+    r"^\| (?P<rule>[ETRXSB]\d+) \| (?P<text>[^|]*) \|(?P<tests>[^|]*)\|$", re.MULTILINE
+)
+
+
+def rules_with_tests() -> dict[str, list[str]]:
+    """Return the names of the tests that carry each rule's number, in name or docstring."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(TESTS.glob("test_*.py")):
+        for name, rules in _rules_of_tests(path):
+            for rule in rules:
+                found.setdefault(rule, []).append(f"{path.stem}: {name}")
+    return found
+
+
+def page_with_tests(page: str) -> str:
+    """Return the page with the tests of each row as they are now."""
+    tests = rules_with_tests()
+
+    def row(match: re.Match[str]) -> str:
+        names = "<br>".join(f"`{name}`" for name in tests.get(match["rule"], []))
+        return f"| {match['rule']} | {match['text']} | {names} |"
+
+    return ROW.sub(row, page)
+
+
+def _rules_of_tests(path: Path) -> Iterator[tuple[str, set[str]]]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            named = {rule.upper() for rule in IN_NAME.findall(f"{node.name}_")}
+            yield node.name, named | set(IN_DOCSTRING.findall(ast.get_docstring(node) or ""))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_with_tests(PAGE.read_text()))
