@@ -4,15 +4,15 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tests.real.components import postgresql_binaries
-from tests.real.processes import free_port, run
+from tests.real.processes import Startable, free_port, run
 
 INITDB_OPTIONS = ("--encoding", "UTF8", "--locale", "C", "--no-sync")
 
 
-class PostgreSQL:
+class PostgreSQL(Startable):
     """A PostgreSQL server that runs between ``start()`` and ``stop()``, or in a ``with`` block."""
 
     def __init__(self) -> None:
@@ -20,15 +20,6 @@ class PostgreSQL:
         self.port = free_port()
         self._binaries = postgresql_binaries()
         self._folder: Path | None = None
-
-    def __enter__(self) -> Self:
-        """Start the server."""
-        self.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop the server and remove its data."""
-        self.stop()
 
     def start(self) -> None:
         """Make an empty cluster, start it, return when it takes connections."""

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -68,7 +69,28 @@ def run(
     return done.stdout
 
 
-class Server:
+class Startable(ABC):
+    """What runs between ``start()`` and ``stop()``, or in a ``with`` block."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start, and return when it is ready."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop, and return when it is gone."""
+
+    def __enter__(self) -> Self:
+        """Start."""
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Stop."""
+        self.stop()
+
+
+class Server(Startable):
     """A program that runs between ``start()`` and ``stop()``, or inside a ``with`` block."""
 
     def __init__(
@@ -94,15 +116,6 @@ class Server:
         self._ready = ready
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        """Start the server."""
-        self.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop the server."""
-        self.stop()
 
     def start(self) -> None:
         """Start and wait until ready; raise ``RuntimeError`` with the log's end if it is not."""

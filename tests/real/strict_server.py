@@ -12,10 +12,10 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qsl, unquote_plus
 
-from tests.real.processes import free_port
+from tests.real.processes import Startable, free_port
 
 CLIENT_ID = "strict-client"
 CLIENT_SECRET = "strict-secret"
@@ -40,7 +40,7 @@ class _AccessToken:
     expires_at: float
 
 
-class StrictServer:
+class StrictServer(Startable):
     """Runs in threads of this process between ``start()`` and ``stop()``, or in a ``with`` block.
 
     Its tokens and counts outlive ``stop()``, and it starts again on the same port. ``delay``: how
@@ -58,15 +58,6 @@ class StrictServer:
         self._access_tokens: dict[str, _AccessToken] = {}
         self._server: _Server | None = None
         self.reset()
-
-    def __enter__(self) -> Self:
-        """Start the server."""
-        self.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Stop the server."""
-        self.stop()
 
     def start(self) -> None:
         """Listen from now on."""
