@@ -125,6 +125,7 @@ def test_w003_a_setting_that_does_not_exist(settings: Any, name: str, hint: str)
     assert (message.id, message.hint) == ("django_tmibff.W003", hint)
 
 
+@pytest.mark.django_db
 def test_all_are_registered_and_silent_on_this_project(settings: Any) -> None:
     registered = django_checks.registry.registry
     ours = {check for check, _options in checks.CHECKS}
