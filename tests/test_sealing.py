@@ -1,5 +1,6 @@
 """Sealing at rest: what is stored opens only with this site's keys, and for its own token set."""
 
+import base64
 import dataclasses
 import json
 import time
@@ -116,14 +117,15 @@ class TestForeignBlobs:
 
     @given(data=st.data())
     def test_one_byte_changed_or_cut_off_opens_for_nobody(self, data: Any) -> None:
-        sealed = bytearray(some_contents().sealed())
-        at = data.draw(st.integers(0, len(sealed) - 3))
+        # Below base64, which writes some bytes in more ways than one.
+        sealed = bytearray(base64.urlsafe_b64decode(some_contents().sealed()))
+        at = data.draw(st.integers(0, len(sealed) - 1))
         if data.draw(st.booleans()):
             del sealed[at:]
         else:
             sealed[at] ^= data.draw(st.integers(1, 255))
         with pytest.raises(CannotOpenError):
-            reopened(bytes(sealed))
+            reopened(base64.urlsafe_b64encode(sealed))
 
 
 class TestColumn:
