@@ -22,6 +22,7 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "mozilla_django_oidc",
     "django_tmibff",
+    "testproject",
 ]
 
 MIDDLEWARE = [
@@ -70,10 +71,14 @@ OIDC_OP_AUTHORIZATION_ENDPOINT = "http://127.0.0.1:9400/auth"
 OIDC_OP_TOKEN_ENDPOINT = "http://127.0.0.1:9400/token"
 OIDC_OP_USER_ENDPOINT = "http://127.0.0.1:9400/me"
 OIDC_OP_JWKS_ENDPOINT = "http://127.0.0.1:9400/jwks"
+OIDC_OP_END_SESSION_ENDPOINT = ""
 OIDC_RP_CLIENT_ID = "rotate"
 OIDC_RP_CLIENT_SECRET = "rotate-secret"
 OIDC_RP_SIGN_ALGO = "RS256"
 OIDC_USE_PKCE = True
 OIDC_TOKEN_USE_BASIC_AUTH = True
+
+# The API on another origin that the page calls; without one it calls none.
+DEMO_API = ""
 
 globals().update(json.loads(os.environ.get("TESTPROJECT_SETTINGS", "{}")))

@@ -27,6 +27,16 @@ def postgresql_binaries() -> Path:
     return found
 
 
+def chromium() -> Path:
+    """Return the Chromium program, installing it on Debian when we are root."""
+    if shutil.which("chromium") is None and _can_apt_install():
+        _apt_install("chromium")
+    found = shutil.which("chromium")
+    if found is None:
+        raise ComponentMissing("Chromium", "Install it, on Debian: apt-get install chromium.")
+    return Path(found)
+
+
 def node() -> Path:
     """Return the Node.js program itself."""
     # The package's own command is a Python script that starts Node.js as a child: ending the

@@ -1,16 +1,14 @@
 """A certified OpenID Provider (npm's oidc-provider) on a free loopback port."""
 
-import fcntl
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import requests
 
-from tests.real.components import node, npm
-from tests.real.processes import Server, answers_http, free_port, run
+from tests.real.components import node
+from tests.real.npm import install_packages
+from tests.real.processes import Server, answers_http, free_port
 
 HERE = Path(__file__).resolve().parent
 TIMEOUT_SECONDS = 30
@@ -57,7 +55,7 @@ class OidcProvider(Server):
 
     def start(self) -> None:
         """Install the packages where needed, then start."""
-        install_packages()
+        install_packages(HERE)
         super().start()
 
     def seen(self) -> dict[str, Any]:
@@ -100,25 +98,3 @@ class OidcProvider(Server):
         answer.raise_for_status()
         found: dict[str, Any] = answer.json()
         return found
-
-
-def install_packages() -> None:
-    """Install what package-lock.json lists, unless it is there already."""
-    with _one_at_a_time():
-        if not _is_installed():
-            run([npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=HERE)
-
-
-def _is_installed() -> bool:
-    # npm writes this file at the end of an installation.
-    installed = HERE / "node_modules" / ".package-lock.json"
-    wanted = HERE / "package-lock.json"
-    return installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Keep parallel test processes from installing into the same folder at once."""
-    with (HERE / "package.json").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
