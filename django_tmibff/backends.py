@@ -10,7 +10,7 @@ from typing import Any
 import jwt
 import requests
 from django.core.exceptions import SuspiciousOperation
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.utils.crypto import constant_time_compare
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
@@ -55,6 +55,13 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if request is None or "nonce" not in kwargs:
             return None
         self._token_response, self._claims, self._issued = None, {}, None
+        try:
+            return self._authenticated(request, **kwargs)
+        except Exception:
+            _forget_code(request)
+            raise
+
+    def _authenticated(self, request: HttpRequest, **kwargs: Any) -> Any:
         previous_handle = tokens.handle_of(request)
         try:
             self._check_issuer_parameter(request, settings.provider().issuer)
@@ -164,6 +171,13 @@ def _refusing(reason: str) -> Iterator[None]:
         ValueError,
     ) as error:
         raise SignInRefusedError(f"{reason} ({type(error).__name__})") from error
+
+
+def _forget_code(request: HttpRequest) -> None:
+    """Take the authorization code out of what an error report shows of ``request`` (X9)."""
+    request.GET = QueryDict()
+    for name in ("QUERY_STRING", "RAW_URI", "REQUEST_URI"):
+        request.META.pop(name, None)
 
 
 def _check_claims(claims: Any) -> None:

@@ -122,7 +122,7 @@ def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return function(*args, **kwargs)
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: it ends a worker whose time is over.
             forget_locals(error)
             del args, kwargs  # This frame is on the traceback too.
             raise
@@ -131,8 +131,13 @@ def forgets_locals(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def forget_locals(error: BaseException) -> None:
-    """Clear the local variables of the finished frames of ``error`` and its causes."""
-    chained: BaseException | None = error
-    while chained is not None:
-        traceback.clear_frames(chained.__traceback__)
-        chained = chained.__cause__ or chained.__context__
+    """Clear the local variables of the finished frames of ``error`` and all that led to it."""
+    seen: set[int] = set()
+    to_do: list[BaseException | None] = [error]
+    while to_do:
+        one = to_do.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        traceback.clear_frames(one.__traceback__)
+        to_do += [one.__cause__, one.__context__, *getattr(one, "exceptions", ())]

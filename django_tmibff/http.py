@@ -16,7 +16,8 @@ from django.core.exceptions import (
     TooManyFilesSent,
     ValidationError,
 )
-from django.db import DatabaseError, DataError, connections, transaction
+from django.db import DataError, connections, transaction
+from django.db import Error as DatabaseFails
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.request import split_domain_port
 from django.http.response import ResponseHeaders
@@ -110,7 +111,7 @@ def _answered(function: View, request: HttpRequest) -> HttpResponse:
     except _UNREADABLE as error:
         logger.warning("request not readable: %s", type(error).__name__)
         return _error(InvalidRequest())
-    except DatabaseError:
+    except DatabaseFails:
         logger.exception("the database fails")
         return _error(TemporarilyUnavailable("This site cannot reach its database."))
 

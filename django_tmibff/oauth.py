@@ -27,6 +27,18 @@ _TOKEN = re.compile(r"[\x20-\x7E]+")
 _ERROR = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
 _SCOPE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")
 
+# RFC 6749 §5.2: a client secret may be a word of one of them.
+_REGISTERED_ERRORS = frozenset(
+    {
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+    }
+)
+
 # Ten years: what is said beyond that is a way of saying "never", and must not overflow a date.
 _LONGEST_LIFETIME = 10 * 365 * 24 * 3600
 _LONGEST_RETRY_AFTER = 3600
@@ -104,11 +116,17 @@ def refresh(
     answer = _post(provider, provider.token_endpoint, parameters)
     if not 200 <= answer.status < 300:
         raise _failure(answer, secrets=(refresh_token, provider.client_secret))
+    response = _token_response(answer, requested_at)
+    if response is None:
+        raise TemporarilyUnavailable("The authorization server's answer was not a token response.")
+    return response
+
+
+def _token_response(answer: transport.Answer, requested_at: float) -> TokenResponse | None:
     try:
         return TokenResponse.parse(_json(answer.body), requested_at=requested_at)
-    except ValueError as error:
-        description = "The authorization server's answer was not a token response."
-        raise TemporarilyUnavailable(description) from error
+    except ValueError:
+        return None  # Not chained: such an error carries what it could not read.
 
 
 def revoke(provider: Provider, refresh_token: str) -> None:
@@ -177,13 +195,22 @@ def _failure(answer: transport.Answer, *, secrets: Iterable[str]) -> TokenError:
     said = data if isinstance(data, dict) else {}
     error = _matching(_ERROR, said.get("error"))
     description = _matching(_ERROR, said.get("error_description")) or ""
-    if any(secret and secret in f"{error} {description}" for secret in secrets):
-        return AuthorizationServerRefused("server_error")
+    if error is not None and _quotes(error, secrets):
+        error = "server_error"
+    if _quotes(description, secrets):
+        description = ""
     if error is None:
         return BackendNotReady("The authorization server refused without saying why.")
     if error == TemporarilyUnavailable.error:
         return TemporarilyUnavailable("The authorization server is temporarily unavailable.")
     return AuthorizationServerRefused(error, description)
+
+
+def _quotes(text: str, secrets: Iterable[str]) -> bool:
+    """Return whether ``text`` repeats one of the secrets, as it is or form-encoded."""
+    if text in _REGISTERED_ERRORS:
+        return False
+    return any(s and (s in text or quote_plus(s) in text) for s in secrets)
 
 
 def _json(body: bytes) -> Any:

@@ -134,9 +134,11 @@ def _wider_key(key: TokenKey, contents: Contents, alive: list[AccessToken]) -> T
     for token in alive:
         if token.key.resources == key.resources and _is_wider(token, key):
             return token.key
-    default_is_stored = any(token.key == TokenKey() for token in alive)
-    granted_is_wider = not key.resources and _values(contents.granted) > set(key.scopes)
-    return TokenKey() if granted_is_wider and not default_is_stored else None
+    # Nothing wider is stored: would the default request for these resources bring it?
+    default = TokenKey.of(key.resources)
+    usual = _scopes_of(key.resources) if key.resources else _values(contents.granted)
+    default_is_stored = any(token.key == default for token in alive)
+    return default if usual > set(key.scopes) and not default_is_stored else None
 
 
 def _alive(contents: Contents, now: float) -> list[AccessToken]:

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from typing import Any, TypeGuard
 
 from django.db import (
-    DatabaseError,
     DataError,
+    Error,
     IntegrityError,
     ProgrammingError,
     connections,
@@ -60,11 +60,8 @@ _REFUSED_FOR_ONE_KEY = frozenset(
 class GrantEnded(AuthorizationServerRefused):
     """The refresh token is dead, and that is believed (X6).
 
-    ``made_session``: the sign-in that the grant comes from made the Django session. ``version``:
-    the token set's, once that was saved.
+    ``made_session``: the sign-in that the grant comes from made the Django session.
     """
-
-    version: int
 
     def __init__(self, refusal: AuthorizationServerRefused, *, made_session: bool) -> None:
         super().__init__(refusal.error, refusal.description)
@@ -101,6 +98,11 @@ def obtain(
         # A token that still works outlives what went wrong (R10); one that was refused does not.
         if not _works(current) or _is_final(error) or (forced and not error.passing):
             raise
+        return current
+    except Error:
+        if not _works(current):
+            raise
+        logger.warning("token set %s cannot be renewed: the database fails", contents.handle)
         return current
 
 
@@ -206,15 +208,13 @@ class _Holder:
             response = self._ask(contents)
         except TokenError as error:
             self._note_failure(contents, error)
-            if isinstance(error, GrantEnded):
-                error.version = contents.version
             raise
         return self._keep(contents, response)
 
     def _release(self) -> None:
         # A lease that cannot be given back lapses by itself.
         if self.holds_lease:
-            with suppress(DatabaseError):
+            with suppress(Error):
                 TokenSet.objects.release_lease(self.handle, self.owner)
 
     def _ask(self, contents: Contents) -> oauth.TokenResponse:
@@ -339,7 +339,7 @@ class _Holder:
                 return vault.save(contents, owner=self.owner, **columns)
             except (DataError, IntegrityError, ProgrammingError):
                 raise
-            except DatabaseError:
+            except Error:
                 # Anything else passes: a restart, a failover to a server that was read-only.
                 if time.monotonic() >= gives_up_at:
                     raise
@@ -350,9 +350,9 @@ class _Holder:
         """Return the token set as it is now, with the refresh token that just came."""
         try:
             now = _read(self.handle)
-        except InvalidSession:
+        except (BackendNotReady, InvalidSession):
             if self.answered:
-                revoke(contents)  # Who finds the set ended owes this.
+                revoke(contents)  # Who finds the set ended, or gone, owes this.
             raise
         if not self.answered or now.refresh_token != self.sent:
             raise _OutdatedError

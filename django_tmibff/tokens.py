@@ -19,6 +19,7 @@ from django.contrib import auth
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.db import DatabaseError, connections, router, transaction
+from django.db import Error as DatabaseFails
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -126,8 +127,8 @@ def get(
     try:
         token = _stored_or_renewed(source, contents, key, refused)
     except TokenError as error:
-        if isinstance(error, renewal.GrantEnded) and renewal.ends_session(error):
-            _end_with_session(source, contents, error.version)
+        if renewal.ends_session(error):
+            _end_with_session(source, contents)
         raise
     _keep_up(source, contents)
     signals.token_served.send_robust(
@@ -253,7 +254,7 @@ def _keep_up(source: HttpRequest | TokenSet, contents: Contents) -> None:
         return
     try:
         renewal.amend(contents.handle, session_key=session_key, session_seconds=seconds)
-    except (DatabaseError, TokenError):
+    except (DatabaseFails, TokenError):
         logger.warning("token set %s does not know its session's new key or end", contents.handle)
 
 
@@ -371,14 +372,16 @@ def _text(value: object) -> str:
     return value.replace("\0", "").encode(errors="replace").decode()[:255]
 
 
-def _end(handle: str, reason: str, *, version: int | None = None) -> bool:
-    """End that token set, if it still is of that ``version``; return whether it was ended."""
+def _end(handle: str, reason: str, *, only_dead: bool = False) -> bool:
+    """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended."""
     using = router.db_for_write(TokenSet)
     with transaction.atomic(using=using):
         stored = _claimed(handle)
-        if stored is None or version not in (None, stored.version):
+        if stored is None:
             return False
         contents = vault.opened(handle, stored)
+        if only_dead and contents is not None and contents.refresh_token is not None:
+            return False
         owed = None if contents is None else _owed(contents)
         data = owed.sealed() if owed else None
         columns = {"ended_at": timezone.now(), "end_reason": reason}
@@ -419,16 +422,16 @@ def _deliver_revocation(owed: Contents) -> None:
         return
     try:
         stores.current().delete(owed.handle)
-    except DatabaseError:
+    except DatabaseFails:
         logger.warning("token set %s is revoked, which could not be noted", owed.handle)
 
 
-def _end_with_session(source: HttpRequest | TokenSet, contents: Contents, version: int) -> None:
+def _end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None:
     """End the token set whose grant is dead, and the Django session that came from it (X6).
 
     Neither, when a new sign-in has mended the token set meanwhile.
     """
-    if not _end(contents.handle, "invalid_grant", version=version):
+    if not _end(contents.handle, "invalid_grant", only_dead=True):
         return
     if isinstance(source, HttpRequest):
         auth.logout(source)

@@ -117,17 +117,20 @@ class _Call:
 
     def _hang_up(self) -> None:
         # The connection may be back in the pool, and in use for another call.
-        if self.connection is not None and self.connection.call is self:
-            _shut_down(self.connection.sock or self.connection.answering)
+        with _handover:
+            if self.connection is not None and self.connection.call is self:
+                _shut_down(self.connection.sock or self.connection.answering)
 
 
 _calls = threading.local()
+_handover = threading.Lock()
 
 
 def _shut_down(sock: Any) -> None:
-    # TLS inside TLS, through a proxy, comes as a wrapper without shutdown().
-    with suppress(OSError, AttributeError):
-        getattr(sock, "socket", sock).shutdown(socket.SHUT_RDWR)
+    # Not sock.shutdown(): an SSLSocket's forgets its TLS first, and what another thread is just
+    # sending would go out in the clear. TLS inside TLS, through a proxy, is a wrapper.
+    with suppress(OSError, TypeError):
+        socket.socket.shutdown(getattr(sock, "socket", sock), socket.SHUT_RDWR)
 
 
 class _HangsUp(HTTPConnection):
@@ -140,6 +143,15 @@ class _HangsUp(HTTPConnection):
         self._serve_current_call()
         super().connect()
 
+    def _new_conn(self) -> socket.socket:
+        sock = super()._new_conn()
+        try:
+            self._serve_current_call()  # Looking up the name may have taken all the time.
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._serve_current_call()
         super().request(*args, **kwargs)
@@ -151,9 +163,10 @@ class _HangsUp(HTTPConnection):
 
     def _serve_current_call(self) -> None:
         call: _Call = _calls.current
+        with _handover:
+            call.connection, self.call = self, call
         if call.is_over():
             raise ConnectTimeoutError(self, "the time for this call is over")
-        call.connection, self.call = self, call
 
 
 class _HTTPSHangsUp(_HangsUp, HTTPSConnection):

@@ -44,7 +44,7 @@ def bff_sessioninfo(request: HttpRequest) -> HttpResponse:
 
 
 class OIDCCallbackView(OIDCAuthenticationCallbackView):
-    """mozilla-django-oidc's callback, for ``OIDC_CALLBACK_CLASS``; works with strict cookies (E9).
+    """mozilla-django-oidc's callback, for ``OIDC_CALLBACK_CLASS``: strict cookies work (E9).
 
     With ``SESSION_COOKIE_SAMESITE = "Strict"`` the provider's redirect arrives without the
     session. A page that reloads itself from our own site brings it along. There is no loop: the
@@ -54,16 +54,21 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
     def get(self, request: HttpRequest) -> HttpResponse:
         if _arrived_without_session(request):
             return HttpResponse(_RELOAD_PAGE, headers=_RELOAD_HEADERS)
+        # Any site can send a browser here with an error: that must not sign anybody out.
+        if not _state_is_known(request):
+            failure: HttpResponse = self.login_failure()
+            return failure
         response: HttpResponse = super().get(request)
         return response
 
 
 def _arrived_without_session(request: HttpRequest) -> bool:
-    states = request.session.get("oidc_states") or {}
-    return (
-        request.headers.get("Sec-Fetch-Site") == "cross-site"
-        and request.GET.get("state") not in states
-    )
+    cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
+    return cross_site and not _state_is_known(request)
+
+
+def _state_is_known(request: HttpRequest) -> bool:
+    return request.GET.get("state") in (request.session.get("oidc_states") or {})
 
 
 def _form(request: HttpRequest) -> QueryDict:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 from django.utils import timezone
 
 from django_tmibff.models import TokenSet
@@ -250,14 +251,29 @@ class TestNarrowerScope:
         settings.TMIBFF_RESOURCES = {ORDERS: {"scope": "read write"}}
         settings.TMIBFF_NARROWER_SCOPE = choice
         page = signed_in()
-        authorization_server.gives(access_token="wide", scope="read write", expires_in=600)
+        authorization_server.gives(access_token="wide", scope="read write admin", expires_in=600)
         for _ in range(2):
             if choice == "serve":
-                answer = page.token(resource=ORDERS, scope="read")
-                assert (answer["access_token"], answer["scope"]) == ("wide", "read write")
+                answer = page.token(resource=ORDERS, scope="read write")
+                assert (answer["access_token"], answer["scope"]) == ("wide", "read write admin")
             else:
-                assert page.refusal(resource=ORDERS, scope="read")["error"] == "invalid_scope"
+                refusal = page.refusal(resource=ORDERS, scope="read write")
+                assert refusal["error"] == "invalid_scope"
         assert authorization_server.calls == 1
+
+    @pytest.mark.parametrize("choice", ["refuse", "serve"])
+    def test_r7_nor_is_less_asked_for_a_resource_of_which_nothing_is_stored(
+        self, signed_in: Any, settings: Any, authorization_server: Any, choice: str
+    ) -> None:
+        settings.TMIBFF_RESOURCES = {ORDERS: {"scope": "read write"}}
+        settings.TMIBFF_NARROWER_SCOPE = choice
+        page = signed_in()
+        if choice == "serve":
+            assert page.token(resource=ORDERS, scope="read")["scope"] == "read write"
+            assert authorization_server.requests[0]["scope"] == ["read write"]
+        else:
+            assert page.refusal(resource=ORDERS, scope="read")["error"] == "invalid_scope"
+            assert authorization_server.calls == 0
 
     def test_r7_serve_goes_by_what_the_stored_token_really_has(
         self, signed_in: Any, settings: Any, authorization_server: Any
@@ -386,6 +402,19 @@ class TestExpiry:
         authorization_server.answers(status_code=503)
         assert page.refusal()["error"] == "temporarily_unavailable"
 
+    def test_r10_nor_does_a_database_that_takes_no_writes_matter(
+        self, signed_in: Any, authorization_server: Any, later: Any, monkeypatch: Any
+    ) -> None:
+        def read_only(*args: Any) -> bool:
+            raise OperationalError("attempt to write a readonly database")
+
+        page = signed_in(expires_in=100)
+        later(90)
+        monkeypatch.setattr("django_tmibff.models.TokenSetManager.take_lease", read_only)
+        assert page.token()["access_token"] == SIGN_IN["access_token"]
+        later(20)
+        assert page.refusal()["error"] == "temporarily_unavailable"
+
 
 class TestStored:
     """R11, R12."""
@@ -445,8 +474,6 @@ class TestStored:
     def test_r12_saved_before_the_access_token_is_shown(
         self, signed_in: Any, authorization_server: Any, monkeypatch: Any
     ) -> None:
-        from django.db import OperationalError
-
         page = signed_in(expires_in=0)
         monkeypatch.setattr("django_tmibff.renewal.SAVE_SECONDS", 0)
         monkeypatch.setattr(

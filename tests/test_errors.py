@@ -271,7 +271,9 @@ class TestNoAnswer:
         assert page.refusal()["error"] == "backend_not_ready"
         assert "TMIBFF_PROVIDERS has no provider named 'other'" in caplog.text
 
-    @pytest.mark.parametrize("secret", [SIGN_IN["refresh_token"], "canary-client-secret"])
+    @pytest.mark.parametrize(
+        "secret", [SIGN_IN["refresh_token"], "canary-client-secret", "canary%2Fform%2Bencoded"]
+    )
     @pytest.mark.parametrize("member", ["error", "error_description"])
     def test_x9_a_server_that_repeats_a_secret_is_not_quoted(
         self,
@@ -279,14 +281,33 @@ class TestNoAnswer:
         authorization_server: Any,
         token_set: Any,
         caplog: Any,
+        settings: Any,
         member: str,
         secret: str,
     ) -> None:
+        if "form" in secret:
+            settings.OIDC_RP_CLIENT_SECRET = "canary/form+encoded"
         said = {"error": "access_denied", member: f"token {secret} is not active"}
         authorization_server.answers(json=said, status_code=400)
         answer = expired.fetch()
-        assert json.loads(answer.content)["error"] == "server_error"
+        expected = "server_error" if member == "error" else "access_denied"
+        assert json.loads(answer.content)["error"] == expected
         assert "canary" not in answer.content.decode() + caplog.text + token_set().last_error
+
+    def test_x6_a_dead_refresh_token_that_is_quoted_is_dead_all_the_same(
+        self, expired: Page, authorization_server: Any
+    ) -> None:
+        description = f"Invalid refresh token: {SIGN_IN['refresh_token']}"
+        authorization_server.refuses("invalid_grant", error_description=description)
+        assert expired.refusal() == {"error": "invalid_grant", "login_url": LOGIN_URL}
+        assert expired.refusal()["error"] == "backend_not_ready"
+
+    def test_x4_a_client_secret_that_is_a_word_of_an_error_hides_none(
+        self, expired: Page, authorization_server: Any, settings: Any
+    ) -> None:
+        settings.OIDC_RP_CLIENT_SECRET = "client"
+        authorization_server.refuses("invalid_client", status=401)
+        assert expired.refusal()["error"] == "invalid_client"
 
     @pytest.mark.parametrize("error", [ValueError("http://["), RuntimeError("can't start thread")])
     def test_x5_whatever_goes_wrong_on_the_way_is_no_answer(

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 from django.contrib.sessions.models import Session
-from django.db import DatabaseError, DataError, InternalError, OperationalError, transaction
+from django.db import (
+    DatabaseError,
+    DataError,
+    InterfaceError,
+    InternalError,
+    OperationalError,
+    transaction,
+)
 
 from django_tmibff import renewal, tokens
 from django_tmibff.models import NowMilliseconds, TokenSet
@@ -67,6 +74,31 @@ class TestSignInDuringARenewal:
         assert page.token()["access_token"] == "newest"
         assert contents_of(token_set()).refresh_token == "newest"
         assert token_set().lease_owner == ""
+
+    def test_x6_a_dead_grant_ends_it_although_the_sessions_key_was_noted_meanwhile(
+        self, page: Page, user: Any, authorization_server: Any, monkeypatch: Any
+    ) -> None:
+        page.sign_in(user)
+        page.store({"expires_in": 0}, made_session=True)
+        authorization_server.refuses("invalid_grant")
+        end_with_session = tokens._end_with_session
+
+        def amend_first(request: Any, contents: Any) -> None:
+            renewal.amend(contents.handle, session_key="another", session_seconds=60)
+            end_with_session(request, contents)
+
+        monkeypatch.setattr(tokens, "_end_with_session", amend_first)
+        assert page.refusal()["error"] == "invalid_grant"
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_b4_a_set_that_is_gone_owes_the_revocation_too(
+        self, signed_in: Any, authorization_server: Any, during_the_call: Any
+    ) -> None:
+        page = signed_in(expires_in=0)
+        authorization_server.gives(access_token="late", refresh_token="canary-late")
+        during_the_call(lambda: TokenSet.objects.all().delete())
+        assert page.refusal()["error"] == "backend_not_ready"
+        assert authorization_server.revoked == ["canary-late"]
 
     def test_x6_a_dead_grant_does_not_end_a_newer_sign_in(
         self, page: Page, user: Any, authorization_server: Any, monkeypatch: Any
@@ -211,7 +243,12 @@ class TestDatabaseFailing:
         return arrange
 
     @pytest.mark.parametrize(
-        "error", [OperationalError("restart"), InternalError("read-only: a failover")]
+        "error",
+        [
+            OperationalError("restart"),
+            InternalError("read-only: a failover"),
+            InterfaceError("connection already closed"),
+        ],
     )
     def test_saving_is_tried_again(
         self, signed_in: Any, authorization_server: Any, failing: Any, token_set: Any, error: Any

@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from django.core.signals import got_request_exception
 from django.views.debug import ExceptionReporter
 
 from django_tmibff import signals, tokens
-from django_tmibff.exceptions import TemporarilyUnavailable
+from django_tmibff.backends import OIDCAuthenticationBackend
+from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
 from django_tmibff.models import TokenSet
 from tests.openid_provider import OpenIDProvider
 from tests.page import SESSION_INFO, TOKEN, Page
@@ -157,3 +159,76 @@ def test_x9_nor_does_one_of_the_sites_own_that_lets_our_errors_through(
     reporter = ExceptionReporter(None, raised.type, raised.value, raised.tb)
     assert "requests/sessions.py" in reporter.get_traceback_text()
     assert canaries(reporter) == []
+
+
+def test_x9_a_worker_that_is_told_to_exit_shows_no_token(
+    page: Page, provider: OpenIDProvider, debug: bool
+) -> None:
+    """gunicorn's time-out is a SystemExit in the midst of a call."""
+    provider.tokens = {"expires_in": 0}
+    provider.sign_in(page)
+    provider.server.answers(exc=SystemExit(1))
+    with pytest.raises(SystemExit) as raised:
+        tokens.get(TokenSet.objects.get())
+    assert canaries(ExceptionReporter(None, raised.type, raised.value, raised.tb)) == []
+
+
+def test_x9_errors_of_all_shapes_are_forgotten() -> None:
+    """Causes, contexts beside causes, groups, and an error that is its own cause."""
+
+    def fails(error: Exception) -> None:
+        secret = "canary-local"
+        if secret:
+            raise error
+
+    def failed(error: Exception) -> Exception:
+        with suppress(type(error)):
+            fails(error)
+        return error
+
+    @forgets_locals
+    def outer() -> None:
+        context, cause = failed(KeyError()), failed(ValueError())
+        group = ExceptionGroup("several", [failed(TypeError())])
+        try:
+            raise context
+        except KeyError:
+            cause.__cause__ = cause
+            group.__cause__ = cause
+            raise group from cause
+
+    with pytest.raises(ExceptionGroup) as raised:
+        outer()
+    shown: list[Any] = []
+    group = raised.value
+    for error in (group, group.__cause__, group.__context__, *group.exceptions):
+        traceback = error.__traceback__
+        while traceback is not None:
+            if traceback.tb_frame.f_code.co_name == "fails":
+                shown.append(traceback.tb_frame.f_locals)
+            traceback = traceback.tb_next
+    assert shown == [{}] * 3
+
+
+def test_x9_an_error_in_the_callback_does_not_show_the_authorization_code(
+    page: Page, provider: OpenIDProvider, debug: bool, monkeypatch: Any
+) -> None:
+    def mistake(self: Any, claims: Any) -> None:
+        raise RuntimeError("a bug of the site's")
+
+    reports: list[str] = []
+
+    def report(request: Any, **kwargs: Any) -> None:
+        reports.append(ExceptionReporter(request, *sys.exc_info()).get_traceback_html())
+
+    monkeypatch.setattr(OIDCAuthenticationBackend, "create_user", mistake)
+    monkeypatch.setattr("tests.test_sign_in.MemberBackend.create_user", mistake)
+    page.raise_request_exception = False
+    got_request_exception.connect(report)
+    try:
+        assert provider.sign_in(page).status_code == 500
+    finally:
+        got_request_exception.disconnect(report)
+    [html] = reports
+    assert "a bug of the site" in html
+    assert "canary-" not in html

@@ -560,6 +560,15 @@ class TestStrictCookies:
         answer = callback(page, {"code": "c", "state": "s"}, "same-origin")
         assert answer.headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
 
+    def test_an_error_that_nobody_asked_for_signs_nobody_out(
+        self, page: Page, callback: Any, django_user_model: Any, settings: Any
+    ) -> None:
+        """Any site can send a browser to the callback with an error."""
+        page.sign_in(django_user_model.objects.create_user("erin", password="e"))
+        answer = callback(page, {"error": "login_required", "state": "s"}, "same-origin")
+        assert answer.headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+        assert is_signed_in(page)
+
     def test_e9_not_when_the_session_is_there(
         self, page: Page, provider: OpenIDProvider, callback: Any, settings: Any
     ) -> None:

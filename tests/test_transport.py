@@ -203,6 +203,25 @@ class TestTls:
                 assert self.post(server, verify=str(path)).status == 200
             assert server.connections == 1
 
+    def test_a_hang_up_never_makes_another_thread_send_in_the_clear(self, certificate: Any) -> None:
+        """An SSLSocket's own shutdown() forgets its TLS first, and then closes."""
+        path, context = certificate
+        with RawServer(lambda: [OK], context) as server:
+            self.post(server, verify=str(path))
+            pool = (
+                transport._session()
+                .get_adapter(server.url)
+                .poolmanager.connection_from_url(
+                    server.url, pool_kwargs={"ca_certs": str(path), "cert_reqs": "CERT_REQUIRED"}
+                )
+            )
+            sock = pool._get_conn().sock
+            transport._shut_down(sock)
+            assert sock._sslobj is not None
+            with pytest.raises(OSError):  # noqa: PT011  # whichever the system says
+                sock.sendall(b"refresh_token=canary")
+            sock.close()
+
     def test_not_without(self, certificate: Any) -> None:
         _path, context = certificate
         with RawServer(lambda: [OK], context) as server:
