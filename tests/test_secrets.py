@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import traceback
 from contextlib import suppress
 from typing import Any
 
@@ -173,41 +174,44 @@ def test_x9_a_worker_that_is_told_to_exit_shows_no_token(
     assert canaries(ExceptionReporter(None, raised.type, raised.value, raised.tb)) == []
 
 
+def fails(error: Exception) -> None:
+    """Raise ``error`` from a frame with a planted token in it."""
+    secret = "canary-local"
+    if secret:
+        raise error
+
+
+def failed(error: Exception) -> Exception:
+    """Return ``error`` after it was raised."""
+    with suppress(type(error)):
+        fails(error)
+    return error
+
+
+def planted_frames(error: BaseException) -> list[dict[str, Any]]:
+    """Return the local variables of the frames of ``fails`` in the error's traceback."""
+    frames = [frame for frame, _line in traceback.walk_tb(error.__traceback__)]
+    return [frame.f_locals for frame in frames if frame.f_code is fails.__code__]
+
+
+@forgets_locals
+def fails_in_all_shapes() -> None:
+    """Raise a group with a cause, beside a context; the cause is its own."""
+    context, cause = failed(KeyError()), failed(ValueError())
+    group = ExceptionGroup("several", [failed(TypeError())])
+    cause.__cause__ = cause
+    try:
+        raise context
+    except KeyError:
+        raise group from cause
+
+
 def test_x9_errors_of_all_shapes_are_forgotten() -> None:
-    """Causes, contexts beside causes, groups, and an error that is its own cause."""
-
-    def fails(error: Exception) -> None:
-        secret = "canary-local"
-        if secret:
-            raise error
-
-    def failed(error: Exception) -> Exception:
-        with suppress(type(error)):
-            fails(error)
-        return error
-
-    @forgets_locals
-    def outer() -> None:
-        context, cause = failed(KeyError()), failed(ValueError())
-        group = ExceptionGroup("several", [failed(TypeError())])
-        try:
-            raise context
-        except KeyError:
-            cause.__cause__ = cause
-            group.__cause__ = cause
-            raise group from cause
-
     with pytest.raises(ExceptionGroup) as raised:
-        outer()
-    shown: list[Any] = []
+        fails_in_all_shapes()
     group = raised.value
-    for error in (group, group.__cause__, group.__context__, *group.exceptions):
-        traceback = error.__traceback__
-        while traceback is not None:
-            if traceback.tb_frame.f_code.co_name == "fails":
-                shown.append(traceback.tb_frame.f_locals)
-            traceback = traceback.tb_next
-    assert shown == [{}] * 3
+    errors = (group.__cause__, group.__context__, *group.exceptions)
+    assert [planted_frames(error) for error in errors] == [[{}], [{}], [{}]]
 
 
 def test_x9_an_error_in_the_callback_does_not_show_the_authorization_code(
