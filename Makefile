@@ -4,13 +4,17 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+READY_DEMO := $(VENV)/.ready-demo
+PORT ?= 8000
 
-.PHONY: help test lint unit clean
+.PHONY: help test lint unit demo images clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
 	@echo "make lint   ruff, mypy, import-linter, migrations"
 	@echo "make unit   the tests that start no servers"
+	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
+	@echo "make images take the pictures in docs/images anew"
 	@echo "make clean  remove what the above made"
 
 test: lint
@@ -31,14 +35,27 @@ lint: $(READY)
 unit: $(READY)
 	$(BIN)/pytest -m "not real"
 
+demo: $(READY_DEMO)
+	@$(BIN)/python -m testproject.demo --port $(PORT)
+
+images: $(READY)
+	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k whole_visit
+
 # pip learned --group in 25.1.
-$(READY): pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make test PYTHON=python3.12")'
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make $(1) PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group test
+	$(BIN)/python -m pip install --quiet --editable . --group $(1)
 	@touch $@
+endef
+
+$(READY): pyproject.toml
+	$(call install,test)
+
+$(READY_DEMO): pyproject.toml
+	$(call install,demo)
 
 clean:
-	rm -rf $(VENV) .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/real/oidc_provider/node_modules
+	rm -rf $(VENV) .demo .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf tests/real/*/node_modules

@@ -1,0 +1,99 @@
+"""Whose request it is, and whether they may: RFC 6750, with the provider's word (RFC 7662)."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import requests
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+
+_BEARER = re.compile(r"Bearer +(?P<token>[A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
+
+
+class ProviderUnavailable(Exception):
+    """The OpenID Provider gave no answer that says anything about the token."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who the token is from, and what it allows."""
+
+    username: str
+    scope: frozenset[str]
+
+
+def requires(scope: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """Let only those call the view who have a token with that scope; it gets the ``Caller``."""
+
+    def decorate(
+        view: Callable[[HttpRequest, Caller], HttpResponse],
+    ) -> Callable[..., HttpResponse]:
+        @wraps(view)
+        def guarded(request: HttpRequest) -> HttpResponse:
+            header = request.headers.get("Authorization")
+            if header is None:
+                return _refused(401)
+            found = _BEARER.fullmatch(header)
+            try:
+                caller = _introspect(found["token"]) if found else None
+            except ProviderUnavailable:
+                return _unavailable()
+            if caller is None:
+                return _refused(401, "invalid_token", "The token is unknown, expired or revoked.")
+            if scope not in caller.scope:
+                return _refused(403, "insufficient_scope", f"This needs {scope}.", scope)
+            return view(request, caller)
+
+        return guarded
+
+    return decorate
+
+
+def _introspect(token: str) -> Caller | None:
+    """Return who the token is from, ``None`` if it is not good; asks anew for every call."""
+    known = _ask_provider(token)
+    if known.get("active") is not True:
+        return None
+    return Caller(str(known.get("username", "")), frozenset(str(known.get("scope", "")).split()))
+
+
+def _ask_provider(token: str) -> dict[str, Any]:
+    try:
+        with requests.Session() as session:
+            answer = session.post(
+                settings.INTROSPECTION_ENDPOINT,
+                data={"token": token, "token_type_hint": "access_token"},
+                auth=settings.INTROSPECTION_CLIENT,
+                timeout=settings.INTROSPECTION_TIMEOUT,
+                allow_redirects=False,
+            )
+        answer.raise_for_status()
+        known = answer.json()
+    except requests.RequestException as error:
+        raise ProviderUnavailable from error
+    if not isinstance(known, dict):
+        raise ProviderUnavailable
+    return known
+
+
+def _refused(status: int, error: str = "", description: str = "", scope: str = "") -> HttpResponse:
+    """Return the refusal; without an error where no token was sent (RFC 6750 §3.1)."""
+    said = {"error": error, "error_description": description, "scope": scope}
+    parameters = {name: value for name, value in said.items() if value}
+    challenge = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
+    return JsonResponse(
+        parameters or {"error_description": "Send an access token."},
+        status=status,
+        headers={"WWW-Authenticate": f"Bearer {challenge}" if challenge else "Bearer"},
+    )
+
+
+def _unavailable() -> HttpResponse:
+    data = {
+        "error": "temporarily_unavailable",
+        "error_description": "The OpenID Provider does not answer, so the token cannot be checked.",
+    }
+    return JsonResponse(data, status=503, headers={"Retry-After": "5"})

@@ -1,0 +1,1 @@
+"""The demo's OpenID Provider: a Django project of its own, with django-oauth-toolkit."""

@@ -1,0 +1,61 @@
+"""What this OpenID Provider does otherwise than django-oauth-toolkit."""
+
+from collections.abc import Callable
+from typing import Any
+
+from django.utils import timezone
+from oauth2_provider.models import AccessToken, RefreshToken
+from oauth2_provider.oauth2_validators import OAuth2Validator
+from oauthlib.common import Request
+
+from testproject.idp.models import SignIn
+
+
+class Validator(OAuth2Validator):
+    """Tells the user's claims; a refresh neither narrows the grant nor ends older access tokens.
+
+    As it comes, django-oauth-toolkit takes the scope of the last refresh for the grant (against
+    RFC 6749 §6), and deletes the access token of the sign-in as soon as another one is given.
+    """
+
+    def get_additional_claims(self) -> dict[str, Callable[[Request], str]]:
+        """Return the claims beside ``sub``; each is given to those who have its scope."""
+        return {
+            "email": lambda request: request.user.email,
+            "name": lambda request: request.user.get_full_name(),
+            "preferred_username": lambda request: request.user.get_username(),
+        }
+
+    def get_original_scopes(self, refresh_token: str, request: Request, *args: Any) -> str:
+        """Return the scope that was granted at the sign-in."""
+        return SignIn.objects.get(pk=request.refresh_token_instance.token_family).scope
+
+    def validate_refresh_token(self, *args: Any, **kwargs: Any) -> bool:
+        """Return whether the token may be used; its reuse ends all tokens of the sign-in."""
+        is_valid = super().validate_refresh_token(*args, **kwargs)
+        if not is_valid:
+            SignIn.objects.end_revoked()
+        return is_valid
+
+    def revoke_token(self, *args: Any, **kwargs: Any) -> None:
+        """Revoke the token; with a refresh token, all tokens of the sign-in (RFC 7009 §2.1)."""
+        super().revoke_token(*args, **kwargs)
+        SignIn.objects.end_revoked()
+
+    def _save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any) -> None:
+        used = getattr(request, "refresh_token_instance", None)
+        if used is not None:
+            # Rotation deletes the access token that the refresh token points to.
+            RefreshToken.objects.filter(pk=used.pk).update(access_token=None)
+        super()._save_bearer_token(token, request, *args)
+
+    def _create_refresh_token(
+        self, request: Request, code: str, access_token: AccessToken, *args: Any
+    ) -> RefreshToken:
+        refresh_token = super()._create_refresh_token(request, code, access_token, *args)
+        sign_in, _ = SignIn.objects.get_or_create(
+            pk=refresh_token.token_family, defaults={"scope": access_token.scope}
+        )
+        sign_in.access_tokens.filter(expires__lte=timezone.now()).delete()
+        sign_in.access_tokens.add(access_token)
+        return refresh_token
