@@ -4,6 +4,7 @@ const TOKEN = "/.well-known/bff-token";
 const SESSION = "/.well-known/bff-sessioninfo";
 const API = document.body.dataset.api;
 const MOST_LOG_ROWS = 50;
+const MENU = ["A pot of tea", "Bread and butter", "A very small cake", "Jam tarts"];
 
 const $ = (id) => document.getElementById(id);
 const tabs = new BroadcastChannel("orders-demo");
@@ -264,7 +265,7 @@ function element(name, className = "", content = []) {
 
 $("get-token").addEventListener("click", getToken);
 $("read-orders").addEventListener("click", () => callApi("GET"));
-$("place-order").addEventListener("click", () => callApi("POST", { item: "A pot of tea" }));
+$("place-order").addEventListener("click", () => callApi("POST", { item: MENU[Math.floor(Math.random() * MENU.length)] }));
 $("api-calls").hidden = !API;
 $("api-missing").hidden = Boolean(API);
 // The server knows whether somebody is signed in: no need to ask for an error.

@@ -1,0 +1,253 @@
+"""The demo in a real browser: what a person sees, at a desk and on a phone."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.real.components import chromium
+from tests.real.demo import Demo
+from tests.real.npm import install_packages
+
+pytestmark = pytest.mark.real
+
+AXE = Path(__file__).parent / "real" / "axe"
+IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+TOKEN_SECONDS = 8
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SCREENS: dict[str, dict[str, Any]] = {
+    "desktop": {"viewport": {"width": 1280, "height": 800}},
+    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
+    "dark": {"viewport": {"width": 1280, "height": 800}, "color_scheme": "dark"},
+}
+REPORT_VIOLATIONS = """
+addEventListener("securitypolicyviolation", (event) =>
+  console.error("CSP violation", event.violatedDirective, event.blockedURI));
+"""
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The demo's three servers, with short-lived access tokens."""
+    with Demo(tmp_path_factory.mktemp("demo"), access_token_seconds=TOKEN_SECONDS) as demo:
+        yield demo
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A Chromium without windows."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(chromium()), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """Somebody at a screen; ``complaints`` is what the browser's console said."""
+
+    def __init__(self, context: BrowserContext, demo: Demo) -> None:
+        self.context = context
+        self.demo = demo
+        self.complaints: list[str] = []
+        context.set_default_timeout(15_000)
+        context.add_init_script(REPORT_VIOLATIONS)
+        self.page = self.open()
+
+    def open(self) -> Page:
+        """Open the app in another tab."""
+        page = self.context.new_page()
+        page.on("console", self._listen)
+        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        page.goto(self.demo.app)
+        return page
+
+    def _listen(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(message.text)
+
+    def sign_in(self, name: str = "alice") -> None:
+        """Sign in at the provider and come back."""
+        self.page.get_by_role("link", name="Sign in").click()
+        self.page.get_by_label("Username").fill(name)
+        self.page.get_by_label("Password").fill(self.demo.users[name])
+        self.page.get_by_role("button", name="Sign in").click()
+        expect(self.page.locator("#token")).to_be_visible()
+
+    def token(self) -> str:
+        """Return what the page shows of its token."""
+        return self.page.locator("#token-facts dd").first.inner_text()
+
+    def wait_for_expiry(self) -> None:
+        """Return when the page says that its token has expired."""
+        expect(self.page.locator("#life-left")).to_contain_text(
+            "expired", timeout=TOKEN_SECONDS * 2000
+        )
+
+
+@pytest.fixture
+def visitor(browser: Browser, demo: Demo) -> Iterator[Visitor]:
+    """Somebody at a desk."""
+    context = browser.new_context(**SCREENS["desktop"])
+    yield Visitor(context, demo)
+    context.close()
+
+
+def picture(page: Page, name: str, folder: Path) -> None:
+    """Take a picture of the page: for the docs, when ``UPDATE_IMAGES`` is set."""
+    target = IMAGES if os.environ.get("UPDATE_IMAGES") else folder
+    page.screenshot(path=target / f"{name}.png", full_page=True)
+    assert (target / f"{name}.png").stat().st_size > 10_000
+
+
+def accessibility_findings(page: Page) -> list[str]:
+    """Return what axe-core finds wrong with the page."""
+    install_packages(AXE)
+    # Evaluated by the debugger: the page's own policy lets no such script in.
+    page.evaluate((AXE / "node_modules" / "axe-core" / "axe.min.js").read_text())
+    found = page.evaluate("axe.run()")
+    return [f"{finding['id']}: {finding['help']}" for finding in found["violations"]]
+
+
+@pytest.mark.parametrize("screen", SCREENS)
+def test_a_whole_visit(browser: Browser, demo: Demo, tmp_path: Path, screen: str) -> None:
+    context = browser.new_context(**SCREENS[screen])
+    visitor = Visitor(context, demo)
+    page = visitor.page
+
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert accessibility_findings(page) == []
+    picture(page, f"demo-{screen}-signed-out", tmp_path)
+
+    page.get_by_role("link", name="Sign in").click()
+    expect(page.get_by_label("Username")).to_be_visible()
+    assert accessibility_findings(page) == []
+    picture(page, f"demo-{screen}-provider", tmp_path)
+    page.go_back()
+
+    visitor.sign_in()
+    expect(page.locator("#session")).to_contain_text("alice")
+    page.get_by_role("button", name="Place an order").click()
+    expect(page.locator("#api-answer li").last).to_contain_text("№")
+    page.get_by_role("button", name="Read my orders").click()
+    expect(page.locator("#api-answer")).to_contain_text("straight from the API")
+    assert accessibility_findings(page) == []
+    picture(page, f"demo-{screen}", tmp_path)
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("button", name=re.compile("sign out|log out", re.IGNORECASE)).click()
+    expect(page.get_by_role("link", name="Sign in")).to_be_visible()
+    assert page.url.rstrip("/") == demo.app
+    assert visitor.complaints == []
+    context.close()
+
+
+def test_r2_a_token_expires_and_the_next_one_is_one_call_away(visitor: Visitor) -> None:
+    visitor.sign_in()
+    first = visitor.token()
+    visitor.wait_for_expiry()
+    visitor.page.get_by_role("button", name="Get a token").click()
+    expect(visitor.page.locator("#token-facts dd").first).not_to_have_text(first)
+    assert visitor.complaints == []
+
+
+def test_r7_a_narrower_token_may_do_less_and_the_wide_one_comes_back(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.sign_in()
+    page.get_by_label("orders:write").uncheck()
+    page.get_by_role("button", name="Get a token").click()
+    expect(page.locator("#token-facts")).not_to_contain_text("orders:write")
+    page.get_by_role("button", name="Place an order").click()
+    expect(page.locator("#api-answer")).to_contain_text("scope does not allow it")
+    page.get_by_label("orders:write").check()
+    page.get_by_role("button", name="Get a token").click()
+    expect(page.locator("#token-facts")).to_contain_text("orders:write")
+    page.get_by_role("button", name="Place an order").click()
+    expect(page.locator("#api-answer")).to_contain_text("straight from the API")
+
+
+def test_nothing_is_stored_in_the_browser(visitor: Visitor) -> None:
+    visitor.sign_in()
+    stored = visitor.page.evaluate("[localStorage.length, sessionStorage.length]")
+    assert stored == [0, 0]
+    state = visitor.context.storage_state(indexed_db=True)
+    assert [origin for origin in state["origins"] if origin.get("indexedDB")] == []
+    cookies = {cookie["name"]: cookie for cookie in visitor.context.cookies()}
+    assert cookies["app_sessionid"]["httpOnly"]
+
+
+def test_x2_a_sign_out_in_another_tab_is_said_and_the_way_on_offered(visitor: Visitor) -> None:
+    visitor.sign_in()
+    other = visitor.open()
+    expect(other.locator("#token")).to_be_visible()
+    other.get_by_role("button", name="Sign out").click()
+    other.get_by_role("button", name=re.compile("sign out|log out", re.IGNORECASE)).click()
+    expect(other.get_by_role("link", name="Sign in")).to_be_visible()
+    expect(visitor.page.get_by_role("alert")).to_contain_text("signed out")
+    expect(visitor.page.locator("#panels")).to_be_hidden()
+    expect(visitor.page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+def test_x2_a_session_that_has_ended_is_said_and_the_way_on_offered(visitor: Visitor) -> None:
+    visitor.sign_in()
+    visitor.context.clear_cookies(name="app_sessionid")
+    visitor.page.get_by_role("button", name="Get a token").click()
+    expect(visitor.page.get_by_role("alert")).to_contain_text("signed out")
+    expect(visitor.page.get_by_role("link", name="Sign in")).to_be_visible()
+
+
+def test_x5_the_provider_stopped_is_said_and_the_page_recovers(
+    visitor: Visitor, demo: Demo
+) -> None:
+    visitor.sign_in()
+    visitor.wait_for_expiry()
+    before = visitor.token()
+    demo.stop_idp()
+    try:
+        visitor.page.get_by_role("button", name="Get a token").click()
+        expect(visitor.page.get_by_role("alert")).to_contain_text("does not answer")
+    finally:
+        demo.start_idp()
+    expect(visitor.page.get_by_role("alert")).to_be_hidden(timeout=30_000)
+    assert visitor.token() != before
+
+
+def test_the_api_stopped_is_said_and_the_page_recovers(visitor: Visitor, demo: Demo) -> None:
+    visitor.sign_in()
+    demo.stop_api()
+    try:
+        visitor.page.get_by_role("button", name="Read my orders").click()
+        expect(visitor.page.locator("#api-answer")).to_contain_text("does not answer")
+    finally:
+        demo.start_api()
+    expect(visitor.page.locator("#api-answer")).to_contain_text("is back", timeout=30_000)
+    visitor.page.get_by_role("button", name="Read my orders").click()
+    expect(visitor.page.locator("#api-answer")).not_to_contain_text("does not answer")
+
+
+def test_the_page_can_be_used_by_keyboard(visitor: Visitor) -> None:
+    page = visitor.page
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Sign in")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.get_by_label("Username").fill("bob")
+    page.get_by_label("Password").fill(visitor.demo.users["bob"])
+    page.keyboard.press("Enter")
+    expect(page.locator("#token")).to_be_visible()
+    reached = set()
+    for _ in range(20):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.value"))
+    assert {"orders:read", "get-token", "read-orders", "place-order"} <= reached
