@@ -21,7 +21,7 @@ from django_tmibff.contents import Contents
 from django_tmibff.models import TokenSet
 from django_tmibff.views import OIDCCallbackView
 from tests.openid_provider import ISSUER, OpenIDProvider
-from tests.page import SESSION_INFO, Page
+from tests.page import MODEL_BACKEND, SESSION_INFO, Page
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +40,7 @@ class MemberBackend(OIDCAuthenticationBackend):
 def backend(settings: Any) -> None:
     """Sign members in with the site's own backend, where there are members."""
     if settings.AUTH_USER_MODEL == "users.Member":
-        settings.AUTHENTICATION_BACKENDS = ["tests.test_sign_in.MemberBackend"]
+        settings.AUTHENTICATION_BACKENDS = ["tests.test_sign_in.MemberBackend", MODEL_BACKEND]
 
 
 @pytest.fixture
@@ -212,12 +212,8 @@ class TestSwitchOfUser:
         assert contents_of(new).session_key == page.session.session_key
 
     def test_a_user_signed_in_by_password_before(
-        self, page: Page, provider: OpenIDProvider, django_user_model: Any, settings: Any
+        self, page: Page, provider: OpenIDProvider, django_user_model: Any
     ) -> None:
-        settings.AUTHENTICATION_BACKENDS = [
-            *settings.AUTHENTICATION_BACKENDS,
-            "django.contrib.auth.backends.ModelBackend",
-        ]
         page.sign_in(django_user_model.objects.create_user("carol", password="c"))
         provider.sign_in(page)
         assert page.token()["access_token"] == "canary-access-of-alice"
