@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "TMIBFF_FORCED_REFRESH_INTERVAL": 10,
     "TMIBFF_AS_CALLS_PER_MINUTE": 30,
     "TMIBFF_REFUSAL_SECONDS": 30,
+    "TMIBFF_OUTAGE_SECONDS": 2,
     "TMIBFF_AS_TIMEOUT": 10,
     "TMIBFF_REQUIRED_HEADER": None,
     "TMIBFF_END_SESSION_ON_INVALID_GRANT": True,
@@ -125,6 +126,11 @@ class Settings:
     @property
     def refusal_seconds(self) -> float:
         return cast(float, _setting("TMIBFF_REFUSAL_SECONDS"))
+
+    @property
+    def outage_seconds(self) -> float:
+        """How long an authorization server is left alone after it did not answer; 0: not at all."""
+        return cast(float, _setting("TMIBFF_OUTAGE_SECONDS"))
 
     @property
     def as_timeout(self) -> float:

@@ -76,16 +76,23 @@ class BackendNotReady(TokenError):
 class TemporarilyUnavailable(TokenError):
     """The authorization server gave no OAuth answer (X5), or was asked often enough (T7).
 
-    ``retry_after``: seconds until it is worth trying again.
+    ``retry_after``: seconds until it is worth trying again. ``no_connection``: nobody was there.
     """
 
     error = "temporarily_unavailable"
     default_description = "The authorization server did not answer."
     passing = True
 
-    def __init__(self, description: str | None = None, *, retry_after: int = 1) -> None:
+    def __init__(
+        self,
+        description: str | None = None,
+        *,
+        retry_after: int = 1,
+        no_connection: bool = False,
+    ) -> None:
         super().__init__(description)
         self.retry_after = retry_after
+        self.no_connection = no_connection
 
 
 class AuthorizationServerRefused(TokenError):

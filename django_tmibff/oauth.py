@@ -155,7 +155,8 @@ def _post(provider: Provider, url: str, parameters: list[tuple[str, str]]) -> tr
         )
     except Exception as error:
         # requests lets many kinds through; whatever it is, there was no OAuth answer.
-        raise TemporarilyUnavailable from error
+        no_connection = isinstance(error, requests.ConnectionError)
+        raise TemporarilyUnavailable(no_connection=no_connection) from error
 
 
 class _NoHeader(AuthBase):

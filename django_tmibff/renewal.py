@@ -25,7 +25,7 @@ from django.db import (
 from django.db.models import F
 from django.utils import timezone
 
-from . import oauth, policy, signals, vault
+from . import oauth, outage, policy, signals, vault
 from .conf import Provider, settings
 from .contents import CALL_WINDOW, AccessToken, Contents, Refusal, TokenKey
 from .exceptions import (
@@ -93,7 +93,7 @@ def obtain(
     """
     try:
         _check_worth_asking(contents, key)
-        return _obtained(contents.handle, key, current, forced, session_seconds)
+        return _obtained(contents, key, current, forced, session_seconds)
     except TokenError as error:
         # A token that still works outlives what went wrong (R10); one that was refused does not.
         if not _works(current) or _is_final(error) or (forced and not error.passing):
@@ -107,19 +107,21 @@ def obtain(
 
 
 def _obtained(
-    handle: str,
+    contents: Contents,
     key: TokenKey,
     current: AccessToken | None,
     forced: bool,
     session_seconds: float | None,
 ) -> AccessToken:
+    handle = contents.handle
     refused = current if forced else None
     gives_up_at = time.monotonic() + lease_seconds()
     while time.monotonic() < gives_up_at:
+        probes = outage.check(contents.provider)
         owner = secrets.token_hex(16)
         if TokenSet.objects.take_lease(handle, owner, lease_seconds()):
             try:
-                return _Holder(handle, owner, key, refused, session_seconds).renew()
+                return _Holder(handle, owner, key, refused, session_seconds, probes).renew()
             except _OutdatedError:
                 continue
         if _works(current) and not forced:
@@ -185,6 +187,7 @@ class _Holder:
     key: TokenKey
     refused: AccessToken | None
     session_seconds: float | None
+    probes_outage: bool
     holds_lease: bool = True
     sent: str | None = field(default=None, repr=False)
     answered: bool = False
@@ -258,9 +261,22 @@ class _Holder:
         _check_rate(contents)
         contents.calls.append(time.time())
         self.sent = contents.refresh_token or ""
-        response = oauth.refresh(provider, self.sent, resources=resources, scope=scope)
+        try:
+            response = oauth.refresh(provider, self.sent, resources=resources, scope=scope)
+        except TemporarilyUnavailable as error:
+            outage.report(provider.name, self.handle, no_connection=error.no_connection)
+            raise
+        except TokenError:
+            self._note_answer(provider)
+            raise
         self.answered = True
+        self._note_answer(provider)
         return response
+
+    def _note_answer(self, provider: Provider) -> None:
+        if self.probes_outage:
+            outage.end(provider.name)
+            self.probes_outage = False
 
     def _extend_lease(self) -> None:
         if not TokenSet.objects.extend_lease(self.handle, self.owner, lease_seconds()):

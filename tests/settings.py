@@ -25,6 +25,9 @@ DATABASES = {
     else {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
 }
 
+# Most tests of failures want the next call to be made; tests/test_outage.py does not.
+TMIBFF_OUTAGE_SECONDS = 0
+
 OIDC_OP_ISSUER = "https://op.example"
 OIDC_OP_AUTHORIZATION_ENDPOINT = "https://op.example/authorize"
 OIDC_OP_TOKEN_ENDPOINT = "https://op.example/token"

@@ -1,0 +1,177 @@
+"""An authorization server that does not answer costs a time-out once, not for each worker (X5)."""
+
+import json
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import requests
+from django.db.models import F
+
+from django_tmibff.models import Note, TokenSet
+from tests.page import SIGN_IN, Page
+from tests.test_sign_in import contents_of
+
+pytestmark = pytest.mark.django_db
+
+NOBODY_THERE = {"exc": requests.ConnectionError("refused")}
+BROKEN = {"status_code": 503}
+
+
+@pytest.fixture(autouse=True)
+def outages(settings: Any) -> None:
+    settings.TMIBFF_OUTAGE_SECONDS = 2
+
+
+@pytest.fixture
+def expired(signed_in: Any) -> Page:
+    return signed_in(expires_in=0)
+
+
+@pytest.fixture
+def other(django_user_model: Any) -> Page:
+    """Another user's page, whose token has expired too."""
+    page = Page()
+    page.sign_in(django_user_model.objects.create_user("bob", password="builder"))
+    page.store({"expires_in": 0, "refresh_token": "canary-of-bob"})
+    return page
+
+
+def let_pass(seconds: float) -> None:
+    """Let the shared facts age."""
+    Note.objects.update(expires_at=F("expires_at") - timedelta(seconds=seconds))
+
+
+def retry_after(page: Page) -> int:
+    answer = page.fetch()
+    assert json.loads(answer.content)["error"] == "temporarily_unavailable"
+    return int(answer.headers["Retry-After"])
+
+
+def test_x5_after_a_failed_connection_nobody_asks_for_a_moment(
+    expired: Page, other: Page, authorization_server: Any
+) -> None:
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    assert [retry_after(page) for page in (expired, other, other)] == [2, 2, 2]
+    assert authorization_server.calls == 1
+
+
+def test_x5_one_token_sets_failures_are_no_outage(
+    expired: Page, other: Page, authorization_server: Any
+) -> None:
+    for _ in range(3):
+        authorization_server.answers(**BROKEN)
+        retry_after(expired)
+    assert other.token()["access_token"] == "fresh-4"
+
+
+def test_x5_two_token_sets_failures_are_one(
+    expired: Page, other: Page, authorization_server: Any
+) -> None:
+    for page in (expired, other):
+        authorization_server.answers(**BROKEN)
+        retry_after(page)
+    retry_after(expired)
+    assert authorization_server.calls == 2
+
+
+def test_r10_a_token_that_still_works_is_served_meanwhile(
+    expired: Page, other: Page, authorization_server: Any, monkeypatch: Any
+) -> None:
+    other.store({"expires_in": 100})
+    shortly_before = time.time() + 90
+    monkeypatch.setattr("time.time", lambda: shortly_before)
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    assert other.token()["access_token"] == SIGN_IN["access_token"]
+    assert authorization_server.calls == 1
+
+
+def test_x5_then_one_probes_and_an_answer_ends_it(
+    expired: Page, other: Page, authorization_server: Any, caplog: Any
+) -> None:
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    let_pass(3)
+    asked_meanwhile: list[int] = []
+    authorization_server.before_answering = lambda: asked_meanwhile.append(retry_after(other))
+    assert expired.token()["access_token"] == "fresh-2"
+    assert asked_meanwhile == [1]
+    authorization_server.before_answering = lambda: None
+    assert other.token()["access_token"] == "fresh-3"
+    assert "answers again" in caplog.text
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "invalid_scope"])
+def test_x5_a_refusal_is_an_answer_too(
+    expired: Page, other: Page, authorization_server: Any, error: str
+) -> None:
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    let_pass(3)
+    authorization_server.refuses(error)
+    assert expired.refusal()["error"] == error
+    assert other.token()["access_token"] == "fresh-3"
+
+
+def test_x5_each_failed_probe_doubles_the_time_up_to_half_a_minute(
+    expired: Page, authorization_server: Any
+) -> None:
+    seconds = []
+    for _ in range(6):
+        authorization_server.answers(**NOBODY_THERE)
+        expired.refusal()
+        seconds.append(retry_after(expired))
+        let_pass(seconds[-1] + 1)
+    assert seconds == [2, 4, 8, 16, 30, 30]
+    assert authorization_server.calls == 6
+
+
+def test_x5_failures_at_once_count_once(
+    expired: Page, other: Page, authorization_server: Any
+) -> None:
+    def another_fails_first() -> None:
+        authorization_server.before_answering = lambda: None
+        authorization_server.answers(**NOBODY_THERE)
+        retry_after(other)
+
+    authorization_server.before_answering = another_fails_first
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    assert retry_after(expired) == 2
+
+
+def test_x5_a_prober_that_crashed_is_replaced(expired: Page, authorization_server: Any) -> None:
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    let_pass(3)
+    authorization_server.answers(exc=SystemExit(1))
+    with pytest.raises(SystemExit):
+        expired.fetch()
+    assert retry_after(expired) == 1
+    let_pass(11)
+    assert expired.token()["access_token"] == "fresh-3"
+
+
+def test_r12_no_refresh_token_suffers(expired: Page, authorization_server: Any) -> None:
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    assert contents_of(TokenSet.objects.get()).refresh_token == SIGN_IN["refresh_token"]
+
+
+def test_x5_it_costs_milliseconds_and_three_queries_more(
+    expired: Page, authorization_server: Any, django_assert_max_num_queries: Any
+) -> None:
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    with django_assert_max_num_queries(5):
+        retry_after(expired)
+
+
+def test_it_can_be_switched_off(expired: Page, authorization_server: Any, settings: Any) -> None:
+    settings.TMIBFF_OUTAGE_SECONDS = 0
+    authorization_server.answers(**NOBODY_THERE)
+    retry_after(expired)
+    assert expired.token()["access_token"] == "fresh-2"
