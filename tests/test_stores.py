@@ -79,6 +79,16 @@ class TestSharedFacts:
         store.remember("outage", 1, -1)
         assert store.recall("outage") is None
 
+    def test_by_the_stores_clock_not_by_this_hosts(
+        self, store: BaseStore, monkeypatch: Any
+    ) -> None:
+        store.remember("outage", 1, 60)
+        an_hour_later = timezone.now() + timedelta(hours=1)
+        monkeypatch.setattr(timezone, "now", lambda: an_hour_later)
+        assert store.recall("outage") == 1
+        assert store.once("jti", 60)
+        assert not store.once("jti", 60)
+
     def test_once_for_all(self, store: BaseStore) -> None:
         assert store.once("jti-1", 60)
         assert not store.once("jti-1", 60)

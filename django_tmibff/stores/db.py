@@ -5,7 +5,7 @@ from typing import Any
 
 from django.db import IntegrityError, router, transaction
 from django.db.models import QuerySet
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from ..models import Note, TokenSet
 from .base import BaseStore, Stored
@@ -40,21 +40,22 @@ class TokenStore(BaseStore):
     def delete(self, handle: str) -> None:
         TokenSet.objects.filter(handle=handle).update(sealed=None)
 
+    # Notes end by the database's clock, for hosts' clocks differ.
+
     def remember(self, key: str, value: Any, seconds: float) -> None:
-        fact = {"value": value, "expires_at": timezone.now() + timedelta(seconds=seconds)}
+        fact = {"value": value, "expires_at": Now() + timedelta(seconds=seconds)}
         # Written before it is read: a transaction that begins with reading may lose on SQLite.
         mine = _notes().filter(key=key)
         if not mine.update(**fact) and not _created(key, **fact):
             mine.update(**fact)
 
     def recall(self, key: str) -> Any:
-        current = _notes().filter(key=key, expires_at__gt=timezone.now())
+        current = _notes().filter(key=key, expires_at__gt=Now())
         return current.values_list("value", flat=True).first()
 
     def once(self, key: str, seconds: float) -> bool:
-        now = timezone.now()
-        until = now + timedelta(seconds=seconds)
-        over = _notes().filter(key=key, expires_at__lte=now)
+        until = Now() + timedelta(seconds=seconds)
+        over = _notes().filter(key=key, expires_at__lte=Now())
         return bool(over.update(expires_at=until)) or _created(key, expires_at=until)
 
 
