@@ -124,7 +124,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
         """Refuse a callback that names another issuer (B6, RFC 9207 §2.4)."""
         named = request.GET.get("iss")
         if named is not None and issuer is not None and not _same(named, issuer):
-            raise SignInRefusedError("the callback names another issuer")
+            raise SignInRefusedError(f"the callback names the issuer {named!r}, not {issuer!r}")
 
     def _check_id_token(self, claims: Mapping[str, Any]) -> None:
         """Refuse an ID token that is not for us (B6, OpenID Connect Core §3.1.3.7)."""
@@ -134,7 +134,9 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if "exp" not in claims:
             raise SignInRefusedError("the ID token does not say when it expires")
         if issuer is not None and not _same(claims["iss"], issuer):
-            raise SignInRefusedError("the ID token's issuer is not OIDC_OP_ISSUER")
+            raise SignInRefusedError(
+                f"the ID token's issuer {claims['iss']!r} is not OIDC_OP_ISSUER, {issuer!r}"
+            )
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
         if not any(_same(one, self.OIDC_RP_CLIENT_ID) for one in audiences):
@@ -170,7 +172,9 @@ def _refusing(reason: str) -> Iterator[None]:
         TypeError,
         ValueError,
     ) as error:
-        raise SignInRefusedError(f"{reason} ({type(error).__name__})") from error
+        answer = getattr(error, "response", None)
+        status = "" if answer is None else f", status {answer.status_code}"
+        raise SignInRefusedError(f"{reason} ({type(error).__name__}{status})") from error
 
 
 def _forget_code(request: HttpRequest) -> None:

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from functools import partial
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -13,9 +14,18 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.middleware import SessionRefresh
 
-from . import crypto, stores
+from . import crypto, policy, stores
+from .backends import OIDCAuthenticationBackend
 from .conf import DEFAULTS, settings
+from .exceptions import InvalidTarget
 
+NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
+OIDC_NEEDED = (
+    "OIDC_OP_TOKEN_ENDPOINT",
+    "OIDC_OP_USER_ENDPOINT",
+    "OIDC_RP_CLIENT_ID",
+    "OIDC_RP_CLIENT_SECRET",
+)
 URL_NAMES = ("tmibff-token", "tmibff-sessioninfo")
 
 Check = Callable[..., list[CheckMessage]]
@@ -42,13 +52,38 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
     uses: tuple[Callable[[], object], ...] = (
         stores.current,
         settings.provider,
+        _use_providers,
+        _use_resources,
+        _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
+        *(partial(_use_number, name) for name in NUMBERS),
     )
     return [
-        Error(problem, hint="See the settings' page in the docs.", id="django_tmibff.E002")
+        Error(problem, hint="See Settings in the README.", id="django_tmibff.E002")
         for problem in filter(None, map(_problem, uses))
     ]
+
+
+def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E004, W005: a sign-in with OpenID Connect that would not work, or keep no tokens."""
+    if not hasattr(django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT"):
+        return []
+    missing = [name for name in OIDC_NEEDED if not getattr(django_settings, name, None)]
+    messages: list[CheckMessage] = [
+        Error(f"{name} is not set.", hint=f"Set {name}.", id="django_tmibff.E004")
+        for name in missing
+    ]
+    if not any(map(_keeps_tokens, django_settings.AUTHENTICATION_BACKENDS)):
+        messages.append(
+            CheckWarning(
+                "No authentication backend keeps the tokens of a sign-in.",
+                hint="Add django_tmibff.backends.OIDCAuthenticationBackend to"
+                " AUTHENTICATION_BACKENDS, or call tokens.store() yourself.",
+                id="django_tmibff.W005",
+            )
+        )
+    return messages
 
 
 def check_session_cookie(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -105,6 +140,7 @@ def check_setting_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_refresh, {}),
     (check_settings_usable, {}),
+    (check_oidc, {}),
     (check_session_cookie, {}),
     (check_session_cookie_secure, {"deploy": True}),
     (check_pkce, {}),
@@ -129,6 +165,41 @@ def _is_exempt(name: str) -> bool:
         return False
     patterns = (url for url in exempt if isinstance(url, re.Pattern))
     return name in exempt or path in exempt or any(p.match(path) for p in patterns)
+
+
+def _keeps_tokens(path: str) -> bool:
+    try:
+        backend = import_string(path)
+    except ImportError:
+        return False
+    return issubclass(backend, OIDCAuthenticationBackend)
+
+
+def _use_providers() -> None:
+    for name in settings.provider_names:
+        settings.provider(name)
+
+
+def _use_resources() -> None:
+    try:
+        policy.check_resources(list(settings.resources))
+    except InvalidTarget:
+        raise ImproperlyConfigured(
+            "TMIBFF_RESOURCES must list absolute URIs without a fragment."
+        ) from None
+
+
+def _use_session_info() -> None:
+    try:
+        import_string(settings.session_info)
+    except ImportError as error:
+        raise ImproperlyConfigured(f"TMIBFF_SESSION_INFO: {error}") from error
+
+
+def _use_number(name: str) -> None:
+    value = getattr(django_settings, name, DEFAULTS[name])
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        raise ImproperlyConfigured(f"{name} must be a number, not less than 0.")
 
 
 def _problem(use: Callable[[], object]) -> str | None:
@@ -161,4 +232,4 @@ def _cookie_warning(name: str) -> CheckWarning:
 
 def _did_you_mean(name: str) -> str:
     [close] = get_close_matches(name, DEFAULTS, n=1) or [""]
-    return f"Did you mean {close}?" if close else "See the settings' page in the docs."
+    return f"Did you mean {close}?" if close else "See Settings in the README."

@@ -84,6 +84,8 @@ class Settings:
     def resources(self) -> Mapping[str, Mapping[str, Any]]:
         """The resources that a page may ask for, each with its options (T5)."""
         listed = _setting("TMIBFF_RESOURCES")
+        if isinstance(listed, str):
+            raise ImproperlyConfigured("TMIBFF_RESOURCES must be a list or a mapping, not a text.")
         known = dict(listed) if isinstance(listed, Mapping) else {uri: {} for uri in listed}
         if self.default_resource is not None:
             known.setdefault(self.default_resource, {})
@@ -167,6 +169,11 @@ class Settings:
             raise ImproperlyConfigured(
                 f"TMIBFF_PROVIDERS[{name!r}] has an unknown member."
             ) from error
+
+    @property
+    def provider_names(self) -> Sequence[str]:
+        """The providers beside the default one."""
+        return list(_setting("TMIBFF_PROVIDERS"))
 
     def find_provider(self, name: str) -> Provider | None:
         """Return that provider; ``None``, with an error in the log, where it is not set up."""

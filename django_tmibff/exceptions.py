@@ -33,7 +33,9 @@ class CrossSiteRequest(TokenError):
 
     error = "invalid_request"
     status = 403
-    default_description = "This endpoint answers only its own site's pages."
+    default_description = (
+        "This endpoint answers only its own site's pages: call it with fetch() from one."
+    )
 
 
 class InvalidRequest(TokenError):

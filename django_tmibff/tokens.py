@@ -83,10 +83,11 @@ def store(
 
     A session that has tokens of the same user and provider keeps its token set: the new tokens
     replace the old ones there. Raises ``ValueError`` when nobody is signed in, or the response has
-    no access token.
+    no access token, and ``ImproperlyConfigured`` for a provider that there is not.
     """
     if not request.user.is_authenticated:
         raise ValueError("Tokens are kept for a signed-in user only: call login() first.")
+    settings.provider(provider)
     response = _parsed(token_response)
     contents = Contents(handle=new_handle(), provider=provider, user=str(request.user.pk))
     _fill(contents, request, response, claims or {}, made_session=made_session)
@@ -122,7 +123,7 @@ def get(
     scopes = policy.split_scope(scope or "")
     contents = _contents_of(source)
     if contents is None:
-        raise BackendNotReady
+        raise BackendNotReady("No tokens were kept for this session when it was signed in.")
     key = policy.wanted(resources, scopes, contents, time.time())
     try:
         token = _stored_or_renewed(source, contents, key, refused)

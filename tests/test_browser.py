@@ -178,6 +178,18 @@ def test_r7_a_narrower_token_may_do_less_and_the_wide_one_comes_back(visitor: Vi
     expect(page.locator("#api-answer")).to_contain_text("straight from the API")
 
 
+def test_no_scope_chosen_asks_for_nothing(visitor: Visitor) -> None:
+    visitor.sign_in()
+    for box in visitor.page.get_by_role("checkbox").all():
+        box.uncheck()
+    expect(visitor.page.get_by_role("button", name="Get a token")).to_be_disabled()
+
+
+def test_a_failed_sign_in_is_said(visitor: Visitor) -> None:
+    visitor.page.goto(f"{visitor.demo.app}/oidc/callback/?code=x&state=y")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("did not succeed")
+
+
 def test_nothing_is_stored_in_the_browser(visitor: Visitor) -> None:
     visitor.sign_in()
     stored = visitor.page.evaluate("[localStorage.length, sessionStorage.length]")

@@ -65,13 +65,19 @@ class TestSessionRefresh:
         ("TMIBFF_CLIENT_AUTH", {"method": "magic"}, "TMIBFF_CLIENT_AUTH"),
         ("TMIBFF_CLIENT_AUTH", "client_secret_basic", "TMIBFF_CLIENT_AUTH"),
         ("TMIBFF_PROVIDERS", {"default": {"colour": "red"}}, "TMIBFF_PROVIDERS"),
+        ("TMIBFF_PROVIDERS", {"other": {"token_endpiont": "x"}}, "TMIBFF_PROVIDERS"),
+        ("TMIBFF_RESOURCES", "https://api.example", "TMIBFF_RESOURCES"),
+        ("TMIBFF_RESOURCES", ["orders"], "TMIBFF_RESOURCES"),
+        ("TMIBFF_SESSION_INFO", "no.such.function", "TMIBFF_SESSION_INFO"),
+        ("TMIBFF_REFRESH_MARGIN", "soon", "TMIBFF_REFRESH_MARGIN"),
+        ("TMIBFF_AS_TIMEOUT", -1, "TMIBFF_AS_TIMEOUT"),
     ],
 )
 def test_e002_a_value_that_cannot_be_used(settings: Any, name: str, value: Any, said: str) -> None:
     setattr(settings, name, value)
-    [message] = checks.check_settings_usable(None)
-    assert message.id == "django_tmibff.E002"
-    assert said in message.msg
+    messages = checks.check_settings_usable(None)
+    assert set(ids(messages)) == {"django_tmibff.E002"}
+    assert all(said in message.msg for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +104,24 @@ def test_e9_w001_secure_matters_when_deployed(settings: Any) -> None:
     assert checks.check_session_cookie_secure(None) == []
 
 
+def test_e004_what_a_sign_in_needs(settings: Any) -> None:
+    for name in checks.OIDC_NEEDED:
+        delattr(settings, name)
+    messages = checks.check_oidc(None)
+    assert set(ids(messages)) == {"django_tmibff.E004"}
+    assert len(messages) == len(checks.OIDC_NEEDED)
+    del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+    assert checks.check_oidc(None) == []
+
+
+def test_w005_a_backend_that_keeps_no_tokens(settings: Any) -> None:
+    settings.AUTHENTICATION_BACKENDS = [
+        "mozilla_django_oidc.auth.OIDCAuthenticationBackend",
+        "no.such.backend",
+    ]
+    assert ids(checks.check_oidc(None)) == ["django_tmibff.W005"]
+
+
 def test_b1_w002_the_sign_in_is_without_pkce(settings: Any) -> None:
     settings.OIDC_USE_PKCE = False
     assert ids(checks.check_pkce(None)) == ["django_tmibff.W002"]
@@ -116,7 +140,7 @@ def test_b6_w004_the_issuer_is_not_known(settings: Any) -> None:
     ("name", "hint"),
     [
         ("TMIBFF_RESOURCE", "Did you mean TMIBFF_RESOURCES?"),
-        ("TMIBFF_XYZZY_PLUGH", "See the settings' page in the docs."),
+        ("TMIBFF_XYZZY_PLUGH", "See Settings in the README."),
     ],
 )
 def test_w003_a_setting_that_does_not_exist(settings: Any, name: str, hint: str) -> None:

@@ -36,14 +36,14 @@ def _make_clients() -> None:
 
     _make_client(
         APP,
-        name="Demo",
+        name="Orders",
         redirect_uris=f"{settings.DEMO_APP}/oidc/callback/",
         post_logout_redirect_uris=f"{settings.DEMO_APP}/",
         algorithm="RS256",
         skip_authorization=True,
     )
     # It only asks about tokens; without a redirect URI it gets none itself.
-    _make_client(API, name="Demo API")
+    _make_client(API, name="Orders API")
 
 
 def _make_client(client: Client, **fields: object) -> None:

@@ -12,6 +12,8 @@ const tabs = new BroadcastChannel("orders-demo");
 let signedIn = null; // not known yet
 let token = null; // {value, scope, type, until, lifetime}
 let retryTimer = 0;
+// What was left when a token came first: a stored one comes with less each time.
+const lifetimes = new Map();
 
 // --- the wire -------------------------------------------------------------------------------
 
@@ -119,7 +121,7 @@ document.addEventListener("visibilitychange", () => {
 async function getToken() {
   const chosen = [...$("scope-list").querySelectorAll(":checked")].map((box) => box.value);
   const all = chosen.length === $("scope-list").children.length;
-  const query = all || !chosen.length ? "" : `?${new URLSearchParams({ scope: chosen.join(" ") })}`;
+  const query = all ? "" : `?${new URLSearchParams({ scope: chosen.join(" ") })}`;
   $("get-token").disabled = true;
   const { status, data, headers } = await call("GET", TOKEN + query);
   $("get-token").disabled = false;
@@ -135,12 +137,14 @@ function keepToken(data) {
     value: data.access_token,
     scope: data.scope ?? "",
     until: Date.now() + lifetime,
-    // What was left when this very token came first: a stored one comes with less each time.
-    lifetime: token?.value === data.access_token ? token.lifetime : lifetime,
+    lifetime: lifetimes.get(data.access_token) ?? lifetime,
   };
+  lifetimes.set(token.value, token.lifetime);
   if (!$("scope-list").children.length) offerScopes(token.scope);
   facts("token-facts", { Token: shortened(token.value), Type: data.token_type, Scope: token.scope });
-  $("claims-text").textContent = claims(token.value);
+  const known = claims(token.value);
+  $("claims").hidden = !known;
+  $("claims-text").textContent = known;
   $("token").hidden = false;
   showLife();
   return token;
@@ -154,6 +158,7 @@ function refused(status, data, headers) {
     return notice(`${text} This page asks again by itself.`, { retry: getToken, seconds });
   }
   if (!status) return notice("This page's own server does not answer.", { retry: getToken });
+  if (data.error === "invalid_grant") return notice("The provider has ended this sign-in.", { loginUrl: data.login_url });
   const why = data.error_description ? `${data.error}: ${data.error_description}` : data.error;
   return notice(`No token. ${why}`, { loginUrl: data.login_url });
 }
@@ -176,7 +181,7 @@ function claims(value) {
     const bytes = Uint8Array.from(atob(payload), (character) => character.charCodeAt(0));
     return JSON.stringify(JSON.parse(new TextDecoder().decode(bytes)), null, 2);
   } catch {
-    return "This token is opaque: only the authorization server can tell what is in it.";
+    return ""; // Opaque: only the authorization server can tell what is in it.
   }
 }
 
@@ -264,6 +269,9 @@ function element(name, className = "", content = []) {
 }
 
 $("get-token").addEventListener("click", getToken);
+$("scope-list").addEventListener("change", () => {
+  $("get-token").disabled = !$("scope-list").querySelector(":checked");
+});
 $("read-orders").addEventListener("click", () => callApi("GET"));
 $("place-order").addEventListener("click", () => callApi("POST", { item: MENU[Math.floor(Math.random() * MENU.length)] }));
 $("api-calls").hidden = !API;
@@ -271,3 +279,6 @@ $("api-missing").hidden = Boolean(API);
 // The server knows whether somebody is signed in: no need to ask for an error.
 if ("signedIn" in document.body.dataset) checkSession();
 else showSignedOut();
+if (new URLSearchParams(location.search).get("sign-in") === "failed" && !signedIn) {
+  notice("The sign-in did not succeed. The server's log says why.");
+}
