@@ -9,9 +9,11 @@ import pytest
 import requests_mock
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connections
+from django.core.cache import caches
+from django.db import connections, router
 
 from django_tmibff.models import TokenSet
+from django_tmibff.stores import caching
 from tests.authorization_server import AuthorizationServer
 from tests.page import Page
 from tests.real.components import ComponentMissing
@@ -39,6 +41,25 @@ def django_db_modify_db_settings() -> Iterator[None]:
         connections["default"].settings_dict.update(server.settings("tests"))
         yield
         connections.close_all()
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """Let no test see what another has left in this process's cache."""
+    caches["default"].clear()
+
+
+@pytest.fixture(autouse=True)
+def commit_at_once(monkeypatch: Any) -> None:
+    """Let caches be written in a test's own transaction, which is never committed."""
+    after_commit = caching.after_commit
+
+    def at_once(work: Callable[[], None]) -> None:
+        blocks = connections[router.db_for_write(TokenSet)].atomic_blocks
+        in_test = bool(blocks) and blocks[0]._from_testcase
+        return work() if in_test else after_commit(work)
+
+    monkeypatch.setattr(caching, "after_commit", at_once)
 
 
 @pytest.fixture

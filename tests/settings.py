@@ -25,6 +25,10 @@ DATABASES = {
     else {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
 }
 
+# One store for all tests that do not choose theirs: db, cached_db or cache.
+TMIBFF_STORE = f"django_tmibff.stores.{os.environ.get('TEST_STORE', 'db')}"
+SILENCED_SYSTEM_CHECKS = ["django_tmibff.E003"]  # There is one process.
+
 OIDC_OP_ISSUER = "https://op.example"
 OIDC_OP_AUTHORIZATION_ENDPOINT = "https://op.example/authorize"
 OIDC_OP_TOKEN_ENDPOINT = "https://op.example/token"

@@ -12,7 +12,7 @@ from django.apps import apps
 from django.core.signals import got_request_exception
 from django.views.debug import ExceptionReporter
 
-from django_tmibff import signals, tokens
+from django_tmibff import signals, stores, tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
 from django_tmibff.models import TokenSet
@@ -125,7 +125,7 @@ def test_x9_an_error_page_and_an_error_tracker_show_no_token(
         raise RuntimeError("a bug of ours")
 
     provider.server.gives(**FRESH)
-    monkeypatch.setattr(f"django_tmibff.stores.db.TokenStore.{method}", mistake)
+    monkeypatch.setattr(type(stores.current()), method, mistake)
     page.raise_request_exception = False
     got_request_exception.connect(report)
     try:
