@@ -6,6 +6,10 @@ from difflib import get_close_matches
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +21,9 @@ from . import crypto, stores
 from .conf import DEFAULTS, settings
 
 URL_NAMES = ("tmibff-token", "tmibff-sessioninfo")
+
+# Files are shared on one host only, and their add() lets two be the first.
+_NOT_SHARED = (LocMemCache, DummyCache, FileBasedCache)
 
 Check = Callable[..., list[CheckMessage]]
 
@@ -48,6 +55,20 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
     return [
         Error(problem, hint="See the settings' page in the docs.", id="django_tmibff.E002")
         for problem in filter(None, map(_problem, uses))
+    ]
+
+
+def check_cache(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E003: the store's cache does not exist, or not all processes share it."""
+    problem = _cache_problem()
+    if problem is None:
+        return []
+    return [
+        Error(
+            f"TMIBFF_STORE uses the cache {settings.cache_alias!r}, {problem}.",
+            hint="Let TMIBFF_CACHE_ALIAS name an entry of CACHES with Redis or memcached.",
+            id="django_tmibff.E003",
+        )
     ]
 
 
@@ -105,6 +126,7 @@ def check_setting_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_refresh, {}),
     (check_settings_usable, {}),
+    (check_cache, {}),
     (check_session_cookie, {}),
     (check_session_cookie_secure, {"deploy": True}),
     (check_pkce, {}),
@@ -137,6 +159,18 @@ def _problem(use: Callable[[], object]) -> str | None:
     except ImproperlyConfigured as error:
         return str(error)
     return None
+
+
+def _cache_problem() -> str | None:
+    try:
+        if not stores.current().uses_cache:
+            return None
+        cache = caches[settings.cache_alias]
+    except InvalidCacheBackendError:
+        return "which does not exist"
+    except ImproperlyConfigured:
+        return None  # That is E002's.
+    return "which not all processes share" if isinstance(cache, _NOT_SHARED) else None
 
 
 def _unsafe_cookie_settings() -> list[str]:
