@@ -76,17 +76,23 @@ class TokenSetManager(models.Manager["TokenSet"]):
         return bool(self._alive(handle).update(lease_until=F("lease_until") + 1))
 
     def compare_and_set(
-        self, handle: str, *, version: int, owner: str | None, **columns: Any
+        self,
+        handle: str,
+        *,
+        version: int,
+        owner: str | None,
+        keeps_lease: bool = False,
+        **columns: Any,
     ) -> bool:
         """Write ``columns``, if the row is of that ``version`` and has not ended.
 
-        ``owner`` must hold the lease, and gives it back; ``None``: the row is claimed, and the
-        lease stays with whoever has it.
+        ``owner`` must hold the lease, and gives it back unless it ``keeps_lease``; ``None``: the
+        row is claimed, and the lease stays with whoever has it.
         """
         unchanged = self._alive(handle).filter(version=version)
         if owner is not None:
             unchanged = unchanged.filter(lease_owner=owner)
-            columns |= {"lease_owner": "", "lease_until": 0}
+            columns |= {} if keeps_lease else {"lease_owner": "", "lease_until": 0}
         return bool(unchanged.update(version=version + 1, **columns))
 
     def _alive(self, handle: str) -> models.QuerySet["TokenSet"]:

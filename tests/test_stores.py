@@ -1,5 +1,6 @@
 """One behaviour for every store, and the lease, which is the same for all."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from tests.real.processes import wait_until
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(params=["db", "cached_db"])
+@pytest.fixture(params=["db", "cached_db", "cache"])
 def store(request: Any, settings: Any) -> BaseStore:
     settings.TMIBFF_STORE = f"django_tmibff.stores.{request.param}"
     return stores.current()
@@ -27,7 +28,7 @@ def store(request: Any, settings: Any) -> BaseStore:
 
 @pytest.fixture
 def handle(store: BaseStore) -> str:
-    record = TokenSet(provider="default", expires_at=timezone.now())
+    record = TokenSet(provider="default", expires_at=timezone.now() + timedelta(hours=1))
     store.add(record, b"first")
     return record.handle
 
@@ -364,6 +365,147 @@ class TestCachedDatabase:
             called = hits(monkeypatch)
         assert called == ["set"]
         assert store.get(handle).data == b"second"
+
+
+class TestCache:
+    @pytest.fixture
+    def store(self, settings: Any) -> BaseStore:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        return stores.current()
+
+    def test_the_database_holds_nothing_secret_not_even_from_another_store(
+        self, store: BaseStore, handle: str
+    ) -> None:
+        assert TokenSet.objects.get().sealed is None
+        TokenSet.objects.update(sealed=b"of the database's store")
+        store.put(handle, b"second", version=0, owner="")
+        assert TokenSet.objects.get().sealed is None
+
+    def test_a_read_is_one_call_to_the_cache_and_no_query(
+        self, store: BaseStore, handle: str, monkeypatch: Any, django_assert_num_queries: Any
+    ) -> None:
+        called = hits(monkeypatch)
+        with django_assert_num_queries(0):
+            assert store.get(handle).data == b"first"
+        assert called == ["get"]
+
+    def test_an_entry_ends_with_its_token_set(self, store: BaseStore, handle: str) -> None:
+        in_a_second = timezone.now() + timedelta(seconds=1)
+        assert store.put(handle, b"second", version=0, owner="", expires_at=in_a_second)
+        assert store.get(handle).data == b"second"
+        wait_until(lambda: store.get(handle).data is None, 5, "the entry is gone")
+
+    def test_what_the_cache_has_lost_is_no_data(self, store: BaseStore, handle: str) -> None:
+        caches["default"].clear()
+        for fresh in (False, True):
+            assert store.get(handle, fresh=fresh) == stores.Stored("default", 0, False, None)
+        TokenSet.objects.update(ended_at=timezone.now())
+        assert store.get(handle).ended
+
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_a_cache_that_is_down_is_no_data(
+        self, store: BaseStore, handle: str, cache: Any, fresh: bool
+    ) -> None:
+        cache(down=True)
+        assert store.get(handle, fresh=fresh).data is None
+        store.remember("outage", 1, 60)
+        assert (store.recall("outage"), store.once("jti", 60)) == (None, False)
+        store.delete(handle)
+
+    def test_a_crash_between_row_and_cache_loses_the_tokens_and_reuses_none(
+        self, store: BaseStore, handle: str, monkeypatch: Any, caplog: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "after_commit", lambda work: None)
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle).data == b"first"
+        assert store.get(handle, fresh=True) == stores.Stored("default", 1, False, None)
+        assert "is lost: the cache has another version" in caplog.text
+
+    def test_who_reads_in_between_waits_for_the_entry(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        late: list[Any] = []
+        monkeypatch.setattr(caching, "after_commit", late.append)
+        assert store.put(handle, b"second", version=0, owner="")
+        monkeypatch.setattr("time.sleep", lambda seconds: late.pop()())
+        assert store.get(handle, fresh=True).data == b"second"
+
+    def test_a_row_that_goes_while_its_entry_is_awaited(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "after_commit", lambda work: None)
+        assert store.put(handle, b"second", version=0, owner="")
+        monkeypatch.setattr("time.sleep", lambda seconds: TokenSet.objects.all().delete())
+        assert store.get(handle, fresh=True) is None
+
+    def test_the_lease_is_held_until_the_cache_has_it(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        TokenSet.objects.take_lease(handle, "a", 60)
+        leased: list[bool] = []
+        write = first(caching.write, lambda: leased.append(TokenSet.objects.is_leased(handle)))
+        monkeypatch.setattr(caching, "write", write)
+        assert store.put(handle, b"second", version=0, owner="a")
+        assert leased == [True]
+        assert not TokenSet.objects.is_leased(handle)
+
+    def test_a_late_writer_replaces_nothing_newer(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        late: list[Any] = []
+        with monkeypatch.context() as slow:
+            slow.setattr(caching, "after_commit", late.append)
+            assert store.put(handle, b"second", version=0, owner="")
+        assert store.put(handle, b"owed", version=1, owner="", ended_at=timezone.now())
+        late.pop()()
+        assert store.get(handle) == stores.Stored("default", 2, True, b"owed")
+
+    def test_a_writer_whose_set_ends_meanwhile_leaves_a_tombstone(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        def end() -> None:
+            monkeypatch.setattr(caching, "after_commit", lambda work: None)
+            store.put(handle, None, version=1, owner="", ended_at=timezone.now())
+
+        monkeypatch.setattr(caching, "write", first(caching.write, end))
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle) == stores.Stored("default", 2, True, None)
+
+    def test_a_writer_whose_set_is_gone_leaves_nothing(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "write", first(caching.write, TokenSet.objects.all().delete))
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle) is None
+        assert store.get(handle, fresh=True) is None
+        assert not store.put(handle, b"third", version=1, owner="")
+
+    def test_a_cache_that_fails_once_is_told_again(
+        self, store: BaseStore, handle: str, cache: Any, monkeypatch: Any
+    ) -> None:
+        cache(down=True)
+        monkeypatch.setattr("time.sleep", lambda seconds: cache(down=False))
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle, fresh=True).data == b"second"
+
+    def test_one_that_goes_on_failing_loses_the_tokens_and_says_so(
+        self, store: BaseStore, handle: str, cache: Any, monkeypatch: Any, caplog: Any
+    ) -> None:
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        cache(down=True)
+        assert store.put(handle, b"second", version=0, owner="")
+        cache(down=False)
+        assert store.get(handle, fresh=True).data is None
+        assert "is lost: the cache fails" in caplog.text
+
+    def test_a_rollback_leaves_the_cache_as_it_was(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.undo()
+        with transaction.atomic():
+            assert store.put(handle, b"second", version=0, owner="")
+            transaction.set_rollback(True)
+        assert store.get(handle, fresh=True) == stores.Stored("default", 0, False, b"first")
 
 
 def first(then: Any, once: Any) -> Any:
