@@ -21,6 +21,8 @@ test: lint
 	$(BIN)/pytest --cov --cov-report=
 	@echo "The same on PostgreSQL:"
 	TEST_DATABASE=postgresql $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
+	@echo "The same on MariaDB, with a cache in front of it:"
+	TEST_DATABASE=mariadb TEST_STORE=cached_db $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
 	@echo "The same with all tokens in a cache:"
 	TEST_STORE=cache $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
 	@echo "The same with a user model of the project's own, and without time zones:"

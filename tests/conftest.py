@@ -17,6 +17,7 @@ from django_tmibff.stores import caching
 from tests.authorization_server import AuthorizationServer
 from tests.page import Page
 from tests.real.components import ComponentMissing
+from tests.real.mariadb import MariaDB
 from tests.real.postgresql import PostgreSQL
 
 
@@ -33,11 +34,11 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> Iterator[None]:
-    """Start a PostgreSQL of our own when ``TEST_DATABASE=postgresql``."""
-    if not settings.ON_POSTGRESQL:
+    """Start a server of our own when ``TEST_DATABASE`` is ``postgresql`` or ``mariadb``."""
+    if settings.TEST_DATABASE == "sqlite":
         yield
         return
-    with PostgreSQL() as server:
+    with {"postgresql": PostgreSQL, "mariadb": MariaDB}[settings.TEST_DATABASE]() as server:
         connections["default"].settings_dict.update(server.settings("tests"))
         yield
         connections.close_all()
