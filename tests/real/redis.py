@@ -1,6 +1,7 @@
 """A Redis server of the tests' own, on a free loopback port."""
 
 from pathlib import Path
+from typing import Any
 
 from tests.real.components import program
 from tests.real.processes import Server, accepts_connections, free_port
@@ -21,3 +22,7 @@ class Redis(Server):
             ready=lambda: accepts_connections(self.port),
             cwd=folder,
         )
+
+    def settings(self) -> dict[str, Any]:
+        """Return Django's ``CACHES`` with this server."""
+        return {"default": {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": self.url}}
