@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 from django.apps import apps
+from django.core.cache import caches
 from django.core.signals import got_request_exception
 from django.views.debug import ExceptionReporter
 
@@ -70,6 +71,11 @@ def database_dump() -> str:
     return str([tuple(map(_legible, row)) for table in rows for row in table])
 
 
+def cache_dump() -> str:
+    """Return keys and values of this process's cache."""
+    return str(caches["default"]._cache)
+
+
 def _legible(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
 
@@ -105,7 +111,8 @@ def test_x9_a_whole_life_leaves_no_token_outside_the_sealed_column(
         live_a_whole_life(page, provider)
     assert len(heard) >= 5
     assert "ended: logout" in caplog.text
-    for place in (caplog.text, *heard, database_dump()):
+    assert ("tmibff:" in cache_dump()) is stores.current().uses_cache
+    for place in (caplog.text, *heard, database_dump(), cache_dump()):
         assert "canary-" not in place
 
 
