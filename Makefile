@@ -21,6 +21,10 @@ test: lint
 	$(BIN)/pytest --cov --cov-report=
 	@echo "The same on PostgreSQL:"
 	TEST_DATABASE=postgresql $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
+	@echo "The same on MariaDB, with a cache in front of it:"
+	TEST_DATABASE=mariadb TEST_STORE=cached_db $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
+	@echo "The same with all tokens in a cache:"
+	TEST_STORE=cache $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
 	@echo "The same with a user model of the project's own, and without time zones:"
 	$(BIN)/pytest -m "not real" --ds=tests.settings_uuid_user --cov --cov-append --cov-report=
 	$(BIN)/coverage report
@@ -46,12 +50,12 @@ define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make $(1) PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet --editable . --group $(1)
+	$(BIN)/python -m pip install --quiet --editable ".$(2)" --group $(1)
 	@touch $@
 endef
 
 $(READY): pyproject.toml
-	$(call install,test)
+	$(call install,test,[redis])
 
 $(READY_DEMO): pyproject.toml
 	$(call install,demo)

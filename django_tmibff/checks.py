@@ -7,6 +7,10 @@ from functools import partial
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.core.cache import InvalidCacheBackendError, caches
+from django.core.cache.backends.dummy import DummyCache
+from django.core.cache.backends.filebased import FileBasedCache
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
@@ -27,6 +31,9 @@ OIDC_NEEDED = (
     "OIDC_RP_CLIENT_SECRET",
 )
 URL_NAMES = ("tmibff-token", "tmibff-sessioninfo")
+
+# Files are shared on one host only, and their add() lets two be the first.
+_NOT_SHARED = (LocMemCache, DummyCache, FileBasedCache)
 
 Check = Callable[..., list[CheckMessage]]
 
@@ -86,6 +93,20 @@ def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     return messages
 
 
+def check_cache(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E003: the store's cache does not exist, or not all processes share it."""
+    problem = _cache_problem()
+    if problem is None:
+        return []
+    return [
+        Error(
+            f"TMIBFF_STORE uses the cache {settings.cache_alias!r}, {problem}.",
+            hint="Let TMIBFF_CACHE_ALIAS name an entry of CACHES with Redis or memcached.",
+            id="django_tmibff.E003",
+        )
+    ]
+
+
 def check_session_cookie(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """W001: who has the session cookie can fetch the tokens (E9)."""
     unsafe = [name for name in _unsafe_cookie_settings() if name != "SESSION_COOKIE_SECURE"]
@@ -141,6 +162,7 @@ CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_refresh, {}),
     (check_settings_usable, {}),
     (check_oidc, {}),
+    (check_cache, {}),
     (check_session_cookie, {}),
     (check_session_cookie_secure, {"deploy": True}),
     (check_pkce, {}),
@@ -208,6 +230,18 @@ def _problem(use: Callable[[], object]) -> str | None:
     except ImproperlyConfigured as error:
         return str(error)
     return None
+
+
+def _cache_problem() -> str | None:
+    try:
+        if not stores.current().uses_cache:
+            return None
+        cache = caches[settings.cache_alias]
+    except InvalidCacheBackendError:
+        return "which does not exist"
+    except ImproperlyConfigured:
+        return None  # That is E002's.
+    return "which not all processes share" if isinstance(cache, _NOT_SHARED) else None
 
 
 def _unsafe_cookie_settings() -> list[str]:

@@ -27,6 +27,8 @@ DEFAULT_CLAIMS = (
 
 DEFAULTS: dict[str, Any] = {
     "TMIBFF_STORE": "django_tmibff.stores.db",
+    "TMIBFF_CACHE_ALIAS": "default",
+    "TMIBFF_CACHE_SECONDS": 60,
     "TMIBFF_ENCRYPTION_KEYS": None,
     "TMIBFF_RESOURCES": [],
     "TMIBFF_SCOPES": [],
@@ -75,6 +77,16 @@ class Settings:
     @property
     def store(self) -> str:
         return cast(str, _setting("TMIBFF_STORE"))
+
+    @property
+    def cache_alias(self) -> str:
+        """The cache in ``CACHES`` that the stores with a cache use."""
+        return cast(str, _setting("TMIBFF_CACHE_ALIAS"))
+
+    @property
+    def cache_seconds(self) -> float:
+        """How long the cache may keep a copy of what the database has."""
+        return cast(float, _setting("TMIBFF_CACHE_SECONDS"))
 
     @property
     def encryption_keys(self) -> tuple[str | bytes, ...]:

@@ -4,11 +4,22 @@ import secrets
 from typing import Any
 
 from django.conf import settings
-from django.db import NotSupportedError, models, router
+from django.db import NotSupportedError, connections, models, router
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+
+def in_transaction() -> bool:
+    """Return whether the database of token sets is in a transaction, tests' own exempt.
+
+    As ``atomic(durable=True)`` sees it.
+    """
+    connection = connections[router.db_for_write(TokenSet)]
+    blocks: list[Any] = connection.atomic_blocks
+    by_hand = connection.connection is not None and not blocks and not connection.autocommit
+    return by_hand or bool(blocks and not blocks[-1]._from_testcase)
 
 
 class NowMilliseconds(models.Func):
@@ -65,17 +76,23 @@ class TokenSetManager(models.Manager["TokenSet"]):
         return bool(self._alive(handle).update(lease_until=F("lease_until") + 1))
 
     def compare_and_set(
-        self, handle: str, *, version: int, owner: str | None, **columns: Any
+        self,
+        handle: str,
+        *,
+        version: int,
+        owner: str | None,
+        keeps_lease: bool = False,
+        **columns: Any,
     ) -> bool:
         """Write ``columns``, if the row is of that ``version`` and has not ended.
 
-        ``owner`` must hold the lease, and gives it back; ``None``: the row is claimed, and the
-        lease stays with whoever has it.
+        ``owner`` must hold the lease, and gives it back unless it ``keeps_lease``; ``None``: the
+        row is claimed, and the lease stays with whoever has it.
         """
         unchanged = self._alive(handle).filter(version=version)
         if owner is not None:
             unchanged = unchanged.filter(lease_owner=owner)
-            columns |= {"lease_owner": "", "lease_until": 0}
+            columns |= {} if keeps_lease else {"lease_owner": "", "lease_until": 0}
         return bool(unchanged.update(version=version + 1, **columns))
 
     def _alive(self, handle: str) -> models.QuerySet["TokenSet"]:

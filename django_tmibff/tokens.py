@@ -18,7 +18,7 @@ from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
-from django.db import DatabaseError, connections, router, transaction
+from django.db import DatabaseError, router, transaction
 from django.db import Error as DatabaseFails
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest
@@ -29,7 +29,7 @@ from . import oauth, policy, renewal, signals, stores, vault
 from .conf import DEFAULT_PROVIDER, settings
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import BackendNotReady, InvalidSession, TokenError, forgets_locals
-from .models import TokenSet, new_handle
+from .models import TokenSet, in_transaction, new_handle
 
 __all__ = ["AccessToken", "TokenError", "describe", "end", "get", "store"]
 
@@ -204,11 +204,7 @@ def _contents_of(source: HttpRequest | TokenSet) -> Contents | None:
 
 
 def _refuse_transaction() -> None:
-    """Raise in a transaction, as ``atomic(durable=True)`` does, tests' own exempt."""
-    connection = connections[router.db_for_write(TokenSet)]
-    blocks: list[Any] = connection.atomic_blocks
-    by_hand = connection.connection is not None and not blocks and not connection.autocommit
-    if by_hand or (blocks and not blocks[-1]._from_testcase):
+    if in_transaction():
         raise TransactionManagementError(
             "django_tmibff.tokens.get() cannot run inside a transaction: a rollback would lose a"
             " refresh token that the authorization server has already replaced. Call it before the"

@@ -9,12 +9,15 @@ import pytest
 import requests_mock
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.db import connections
+from django.core.cache import caches
+from django.db import connections, router
 
 from django_tmibff.models import TokenSet
+from django_tmibff.stores import caching
 from tests.authorization_server import AuthorizationServer
 from tests.page import Page
 from tests.real.components import ComponentMissing
+from tests.real.mariadb import MariaDB
 from tests.real.postgresql import PostgreSQL
 
 
@@ -31,14 +34,33 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings() -> Iterator[None]:
-    """Start a PostgreSQL of our own when ``TEST_DATABASE=postgresql``."""
-    if not settings.ON_POSTGRESQL:
+    """Start a server of our own when ``TEST_DATABASE`` is ``postgresql`` or ``mariadb``."""
+    if settings.TEST_DATABASE == "sqlite":
         yield
         return
-    with PostgreSQL() as server:
+    with {"postgresql": PostgreSQL, "mariadb": MariaDB}[settings.TEST_DATABASE]() as server:
         connections["default"].settings_dict.update(server.settings("tests"))
         yield
         connections.close_all()
+
+
+@pytest.fixture(autouse=True)
+def empty_cache() -> None:
+    """Let no test see what another has left in this process's cache."""
+    caches["default"].clear()
+
+
+@pytest.fixture(autouse=True)
+def commit_at_once(monkeypatch: Any) -> None:
+    """Let caches be written in a test's own transaction, which is never committed."""
+    after_commit = caching.after_commit
+
+    def at_once(work: Callable[[], None]) -> None:
+        blocks = connections[router.db_for_write(TokenSet)].atomic_blocks
+        in_test = bool(blocks) and blocks[0]._from_testcase
+        return work() if in_test else after_commit(work)
+
+    monkeypatch.setattr(caching, "after_commit", at_once)
 
 
 @pytest.fixture

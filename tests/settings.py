@@ -18,12 +18,24 @@ INSTALLED_APPS = [
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SESSION_COOKIE_SECURE = True
 
-ON_POSTGRESQL = os.environ.get("TEST_DATABASE") == "postgresql"
+# Beside SQLite: postgresql or mariadb, which conftest.py starts.
+TEST_DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
+ENGINES = {"postgresql": "postgresql", "mariadb": "mysql", "sqlite": "sqlite3"}
 DATABASES = {
-    "default": {"ENGINE": "django.db.backends.postgresql", "NAME": "tests"}
-    if ON_POSTGRESQL
-    else {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+    "default": {
+        "ENGINE": f"django.db.backends.{ENGINES[TEST_DATABASE]}",
+        "NAME": ":memory:" if TEST_DATABASE == "sqlite" else "tests",
+    }
 }
+if TEST_DATABASE == "mariadb":
+    # Without a compiler's help there is only this driver, which Django takes for the other.
+    import pymysql
+
+    pymysql.install_as_MySQLdb()
+
+# One store for all tests that do not choose theirs: db, cached_db or cache.
+TMIBFF_STORE = f"django_tmibff.stores.{os.environ.get('TEST_STORE', 'db')}"
+SILENCED_SYSTEM_CHECKS = ["django_tmibff.E003"]  # There is one process.
 
 # Most tests of failures want the next call to be made; tests/test_outage.py does not.
 TMIBFF_OUTAGE_SECONDS = 0

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.real.components import chromium
+from tests.real.components import program
 from tests.real.demo import Demo
 from tests.real.npm import install_packages
 
@@ -49,7 +49,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 def browser() -> Iterator[Browser]:
     """A Chromium without windows."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(chromium()), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=str(program("chromium")), args=FLAGS)
         yield browser
         browser.close()
 

@@ -1,6 +1,7 @@
 """System checks: each id, its hint, and when it is silent."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,46 @@ def test_e002_a_value_that_cannot_be_used(settings: Any, name: str, value: Any, 
     assert all(said in message.msg for message in messages)
 
 
+@pytest.mark.parametrize("store", ["cached_db", "cache"])
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [
+        ("locmem.LocMemCache", "not all processes share"),
+        ("dummy.DummyCache", "not all processes share"),
+        ("filebased.FileBasedCache", "not all processes share"),
+        ("no.such.Cache", "does not exist"),
+    ],
+)
+def test_e003_a_cache_that_is_not_shared(
+    settings: Any, tmp_path: Path, store: str, backend: str, said: str
+) -> None:
+    backend = f"django.core.cache.backends.{backend}"
+    settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": str(tmp_path / "cache")}}
+    settings.TMIBFF_STORE = f"django_tmibff.stores.{store}"
+    [message] = checks.check_cache(None)
+    assert (message.id, message.level) == ("django_tmibff.E003", django_checks.ERROR)
+    assert said in message.msg
+    assert "TMIBFF_CACHE_ALIAS" in message.hint
+
+
+def test_e003_an_alias_that_does_not_exist(settings: Any) -> None:
+    settings.TMIBFF_STORE = "django_tmibff.stores.cached_db"
+    settings.TMIBFF_CACHE_ALIAS = "misspelt"
+    [message] = checks.check_cache(None)
+    assert "'misspelt', which does not exist" in message.msg
+
+
+def test_e003_is_silent_on_a_shared_cache_and_where_none_is_used(settings: Any) -> None:
+    settings.TMIBFF_STORE = "django_tmibff.stores.db"
+    assert checks.check_cache(None) == []
+    settings.TMIBFF_STORE = "no.such.store"
+    assert checks.check_cache(None) == []
+    settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache"}}
+    settings.CACHES["default"]["LOCATION"] = "cache_table"
+    assert checks.check_cache(None) == []
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -155,4 +196,5 @@ def test_all_are_registered_and_silent_on_this_project(settings: Any) -> None:
     ours = {check for check, _options in checks.CHECKS}
     assert ours <= {*registered.get_checks(include_deployment_checks=True)}
     found = django_checks.run_checks(include_deployment_checks=True)
-    assert [message for message in found if message.id.startswith("django_tmibff")] == []
+    heard = [message for message in found if not message.is_silenced()]
+    assert [message for message in heard if message.id.startswith("django_tmibff")] == []

@@ -10,6 +10,7 @@ from django.core.exceptions import TooManyFieldsSent
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
+from django_tmibff import stores
 from tests.page import FETCH, HOST, MODEL_BACKEND, SESSION_INFO, TOKEN, Page
 
 BOTH = pytest.mark.parametrize("path", [TOKEN, SESSION_INFO])
@@ -358,7 +359,7 @@ def test_x1_the_database_failing_is_an_error_of_ours(
         raise OperationalError("server closed the connection")
 
     page = signed_in()
-    monkeypatch.setattr("django_tmibff.stores.db.TokenStore.get", down)
+    monkeypatch.setattr(type(stores.current()), "get", down)
     answer = page.fetch(path)
     assert (answer.status_code, said(answer)) == (400, "temporarily_unavailable")
     assert "the database fails" in caplog.text

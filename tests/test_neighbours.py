@@ -207,7 +207,7 @@ class TestSessionEngines:
     def test_a_signed_cookies_key_is_its_data_and_never_kept(
         self, signed_in: Any, token_set: Any, engine: str
     ) -> None:
-        from tests.test_sign_in import contents_of
+        from tests.sealed import contents_of
 
         page = signed_in()
         page.token()

@@ -16,11 +16,10 @@ from django.db import (
     transaction,
 )
 
-from django_tmibff import renewal, tokens
+from django_tmibff import renewal, stores, tokens
 from django_tmibff.models import NowMilliseconds, TokenSet
-from django_tmibff.stores.db import TokenStore
 from tests.page import SIGN_IN, Page
-from tests.test_sign_in import contents_of
+from tests.sealed import contents_of
 
 pytestmark = pytest.mark.django_db
 
@@ -228,7 +227,8 @@ class TestDatabaseFailing:
     def failing(self, monkeypatch: Any) -> Any:
         """Let the next saves fail."""
         monkeypatch.setattr("django_tmibff.renewal.time.sleep", lambda seconds: None)
-        put = TokenStore.put
+        store = type(stores.current())
+        put = store.put
 
         def arrange(*errors: Exception) -> None:
             queue = list(errors)
@@ -238,7 +238,7 @@ class TestDatabaseFailing:
                     raise queue.pop(0)
                 return put(*args, **kwargs)
 
-            monkeypatch.setattr(TokenStore, "put", sometimes)
+            monkeypatch.setattr(store, "put", sometimes)
 
         return arrange
 
@@ -312,7 +312,7 @@ class TestDatabaseFailing:
             raise OperationalError("down")
 
         page = signed_in()
-        monkeypatch.setattr(TokenStore, "delete", down)
+        monkeypatch.setattr(type(stores.current()), "delete", down)
         with django_capture_on_commit_callbacks(execute=True):
             page.logout()
         assert authorization_server.revoked == [SIGN_IN["refresh_token"]]
@@ -322,7 +322,7 @@ class TestDatabaseFailing:
         self, signed_in: Any, token_set: Any, monkeypatch: Any
     ) -> None:
         page = signed_in()
-        monkeypatch.setattr(TokenStore, "put", lambda *args, **kwargs: False)
+        monkeypatch.setattr(type(stores.current()), "put", lambda *args, **kwargs: False)
         with pytest.raises(DatabaseError, match="locked"):
             page.store()
         with pytest.raises(DatabaseError, match="locked"):

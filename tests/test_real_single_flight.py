@@ -7,6 +7,7 @@ import pytest
 import requests
 
 from tests.real.gunicorn import Gunicorn, migrate
+from tests.real.redis import Redis
 from tests.real.session import (
     databases,
     drop_access_tokens,
@@ -36,7 +37,16 @@ def server(strict_server: StrictServer) -> StrictServer:
     return strict_server
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("sqlite", "db"),
+        ("postgresql", "db"),
+        ("postgresql", "cached_db"),
+        ("postgresql", "cache"),
+    ],
+    ids="-".join,
+)
 def app(
     request: pytest.FixtureRequest,
     strict_server: StrictServer,
@@ -44,10 +54,13 @@ def app(
 ) -> Iterator[Gunicorn]:
     """The test project: two processes of eight threads on one database."""
     folder = tmp_path_factory.mktemp("app")
-    with databases(request.param, folder) as found:
+    database, store = request.param
+    with databases(database, folder) as found, Redis(folder) as redis:
         settings = {
             **strict_server.django_settings(),
             "DATABASES": found,
+            "CACHES": redis.settings(),
+            "TMIBFF_STORE": f"django_tmibff.stores.{store}",
             "TMIBFF_RESOURCES": {ORDERS: {"scope": "orders:read"}},
         }
         migrate(settings)

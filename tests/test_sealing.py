@@ -17,6 +17,7 @@ from django_tmibff import crypto
 from django_tmibff.contents import AccessToken, CannotOpenError, Contents, Refusal, TokenKey
 from django_tmibff.models import TokenSet
 from tests.page import SESSION_INFO
+from tests.sealed import contents_of, plant, sealed_of
 
 HANDLE = "0" * 32
 
@@ -141,38 +142,38 @@ class TestColumn:
         self, signed_in: Any, authorization_server: Any, sealed: bytes | None
     ) -> None:
         page = signed_in()
-        TokenSet.objects.update(sealed=sealed)
+        plant(TokenSet.objects.latest("pk"), sealed)
         assert page.refusal()["error"] == "backend_not_ready"
         assert page.fetch(SESSION_INFO).status_code == 200
         assert authorization_server.calls == 0
 
     def test_x3_said_in_the_log(self, signed_in: Any, caplog: Any) -> None:
         page = signed_in()
-        TokenSet.objects.update(sealed=b"junk")
+        plant(TokenSet.objects.get(), b"junk")
         page.refusal()
         assert "cannot be opened" in caplog.text
 
     def test_a_new_sign_in_mends_it(self, signed_in: Any) -> None:
         page = signed_in()
-        TokenSet.objects.update(sealed=b"junk")
+        plant(TokenSet.objects.get(), b"junk")
         page.store({"access_token": "second"})
         assert page.token()["access_token"] == "second"
 
     def test_an_older_blob_is_not_used(self, signed_in: Any, authorization_server: Any) -> None:
         """A refresh token from a backup would be seen as reused, and kill the grant."""
         page = signed_in(expires_in=0)
-        older = TokenSet.objects.get().sealed
+        older = sealed_of(TokenSet.objects.get())
         page.token()
-        TokenSet.objects.update(sealed=older)
+        plant(TokenSet.objects.get(), older)
         assert page.refusal()["error"] == "backend_not_ready"
         assert authorization_server.calls == 1
 
     def test_ending_one_that_does_not_open(self, signed_in: Any, authorization_server: Any) -> None:
         page = signed_in()
-        TokenSet.objects.update(sealed=b"junk")
+        plant(TokenSet.objects.get(), b"junk")
         page.logout()
         record = TokenSet.objects.get()
-        assert (record.end_reason, record.sealed) == ("logout", None)
+        assert (record.end_reason, sealed_of(record)) == ("logout", None)
 
 
 class TestSize:
@@ -186,11 +187,7 @@ class TestSize:
             monkeypatch.setattr("time.time", lambda number=number: start + number)
             page.token(scope=f"scope:{number}")
         assert authorization_server.calls == 20
-        record = TokenSet.objects.get()
-        contents = Contents.opened(
-            bytes(record.sealed), handle=record.handle, provider=record.provider
-        )
-        kept = [token.value for token in contents.access_tokens]
+        kept = [token.value for token in contents_of(TokenSet.objects.get()).access_tokens]
         assert kept == [f"fresh-{number}" for number in range(5, 21)]
 
     def test_expired_ones_are_dropped_on_each_write(self) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import requests
 from django.apps import apps
+from django.core.cache import caches
 from django.core.signals import got_request_exception
 from django.views.debug import ExceptionReporter
 
-from django_tmibff import signals, tokens
+from django_tmibff import signals, stores, tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
 from django_tmibff.models import TokenSet
@@ -70,6 +71,11 @@ def database_dump() -> str:
     return str([tuple(map(_legible, row)) for table in rows for row in table])
 
 
+def cache_dump() -> str:
+    """Return keys and values of this process's cache."""
+    return str(caches["default"]._cache)
+
+
 def _legible(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
 
@@ -105,7 +111,8 @@ def test_x9_a_whole_life_leaves_no_token_outside_the_sealed_column(
         live_a_whole_life(page, provider)
     assert len(heard) >= 5
     assert "ended: logout" in caplog.text
-    for place in (caplog.text, *heard, database_dump()):
+    assert ("tmibff:" in cache_dump()) is stores.current().uses_cache
+    for place in (caplog.text, *heard, database_dump(), cache_dump()):
         assert "canary-" not in place
 
 
@@ -125,7 +132,7 @@ def test_x9_an_error_page_and_an_error_tracker_show_no_token(
         raise RuntimeError("a bug of ours")
 
     provider.server.gives(**FRESH)
-    monkeypatch.setattr(f"django_tmibff.stores.db.TokenStore.{method}", mistake)
+    monkeypatch.setattr(type(stores.current()), method, mistake)
     page.raise_request_exception = False
     got_request_exception.connect(report)
     try:

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.contrib.sessions.models import Session
 from django.utils import timezone
 
+from django_tmibff import stores
 from tests.page import SESSION_INFO, Page
 
 CLAIMS = {
@@ -117,7 +118,8 @@ class TestHarmless:
     ) -> None:
         page.sign_in(user)
         page.store({"expires_in": 0}, claims=CLAIMS)
-        with django_assert_num_queries(4) as captured:
+        page.fetch(SESSION_INFO)
+        with django_assert_num_queries(3 if stores.current().uses_cache else 4) as captured:
             answer = page.fetch(SESSION_INFO)
         assert all(query["sql"].startswith("SELECT") for query in captured.captured_queries)
         assert not answer.cookies

@@ -17,11 +17,11 @@ from django.test import RequestFactory
 
 from django_tmibff import tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
-from django_tmibff.contents import Contents
 from django_tmibff.models import TokenSet
 from django_tmibff.views import OIDCCallbackView
 from tests.openid_provider import ISSUER, OpenIDProvider
 from tests.page import MODEL_BACKEND, SESSION_INFO, Page
+from tests.sealed import contents_of, sealed_of
 
 pytestmark = pytest.mark.django_db
 
@@ -46,12 +46,6 @@ def backend(settings: Any) -> None:
 @pytest.fixture
 def provider(authorization_server: Any) -> OpenIDProvider:
     return OpenIDProvider(authorization_server)
-
-
-def contents_of(token_set: TokenSet) -> Contents:
-    return Contents.opened(
-        bytes(token_set.sealed), handle=token_set.handle, provider=token_set.provider
-    )
 
 
 def is_signed_in(page: Page) -> bool:
@@ -204,7 +198,7 @@ class TestSwitchOfUser:
         with django_capture_on_commit_callbacks(execute=True):
             provider.sign_in(page)
         old, new = TokenSet.objects.order_by("pk")
-        assert (old.end_reason, old.sealed) == ("another sign-in", None)
+        assert (old.end_reason, sealed_of(old)) == ("another sign-in", None)
         assert (new.subject, new.ended_at) == ("bob", None)
         assert authorization_server.revoked == ["canary-refresh-of-alice"]
         assert page.token()["access_token"] == "canary-access-of-bob"
@@ -429,7 +423,7 @@ class TestLogout:
         assert len(callbacks) == 1
         assert authorization_server.revoked == ["canary-refresh-of-alice"]
         record = token_set()
-        assert (record.end_reason, record.sealed) == ("logout", None)
+        assert (record.end_reason, sealed_of(record)) == ("logout", None)
         assert not is_signed_in(page)
 
     @pytest.mark.parametrize("failure", [{"status_code": 503}, {"exc": requests.ConnectionError}])
@@ -456,7 +450,7 @@ class TestLogout:
         settings.OIDC_OP_REVOCATION_ENDPOINT = None
         provider.sign_in(page)
         page.post("/oidc/logout/", secure=True)
-        assert (token_set().end_reason, token_set().sealed) == ("logout", None)
+        assert (token_set().end_reason, sealed_of(token_set())) == ("logout", None)
 
     def test_a_renewal_under_way_leaves_no_living_token_behind(
         self, page: Page, provider: OpenIDProvider, authorization_server: Any, token_set: Any

@@ -4,26 +4,31 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.core.cache import caches
+from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
-from django.db import NotSupportedError, connection, models
+from django.db import NotSupportedError, OperationalError, connection, models, transaction
 from django.utils import timezone
 
 from django_tmibff import stores
 from django_tmibff.models import Note, NowMilliseconds, TokenSet
+from django_tmibff.stores import caching
 from django_tmibff.stores.base import BaseStore
+from django_tmibff.stores.db import TokenStore as DatabaseStore
+from tests.real.processes import wait_until
 
 pytestmark = pytest.mark.django_db
 
 
-@pytest.fixture(params=["django_tmibff.stores.db"])
+@pytest.fixture(params=["db", "cached_db", "cache"])
 def store(request: Any, settings: Any) -> BaseStore:
-    settings.TMIBFF_STORE = request.param
+    settings.TMIBFF_STORE = f"django_tmibff.stores.{request.param}"
     return stores.current()
 
 
 @pytest.fixture
 def handle(store: BaseStore) -> str:
-    record = TokenSet(provider="default", expires_at=timezone.now())
+    record = TokenSet(provider="default", expires_at=timezone.now() + timedelta(hours=1))
     store.add(record, b"first")
     return record.handle
 
@@ -57,7 +62,8 @@ class TestKeeping:
         store.put(handle, b"owed", version=0, owner="", ended_at=timezone.now())
         assert store.get(handle).ended
         assert not store.put(handle, b"back to life", version=1, owner="")
-        assert store.get(handle).data == b"owed"
+        assert store.get(handle).ended
+        assert store.get(handle, fresh=True).data == b"owed"
 
     def test_delete_forgets_the_sealed_part_and_keeps_the_record(
         self, store: BaseStore, handle: str
@@ -95,9 +101,8 @@ class TestSharedFacts:
         assert store.once("jti-2", 60)
 
     def test_once_more_after_its_time(self, store: BaseStore) -> None:
-        assert store.once("jti", 60)
-        Note.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
-        assert store.once("jti", 60)
+        assert store.once("jti", 1)
+        wait_until(lambda: store.once("jti", 60), 5, "the first second is over")
         assert not store.once("jti", 60)
 
 
@@ -214,3 +219,312 @@ class ReplicaRouter:
 def test_names_for_people(handle: str) -> None:
     assert str(TokenSet.objects.get()) == f"default:{handle[:8]}"
     assert str(Note(key="outage")) == "outage"
+
+
+class FailingCache(LocMemCache):
+    """A cache that is down while ``is_down`` says so."""
+
+    is_down = False
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("get", "set", "add", "delete") and FailingCache.is_down:
+            raise ConnectionError("canary-address-of-the-cache")
+        return super().__getattribute__(name)
+
+
+@pytest.fixture
+def cache(settings: Any, monkeypatch: Any) -> Any:
+    """A cache that fails when ``cache(down=True)`` is called."""
+    settings.CACHES = {"shared": {"BACKEND": "tests.test_stores.FailingCache"}}
+    settings.TMIBFF_CACHE_ALIAS = "shared"
+    caches["shared"].clear()
+
+    def turn(*, down: bool) -> None:
+        monkeypatch.setattr(FailingCache, "is_down", down)
+
+    return turn
+
+
+def hits(monkeypatch: Any) -> list[str]:
+    """Return a list to which the cache's name is added for each call."""
+    called: list[str] = []
+    call = caching._call
+
+    def counted(method: str, *arguments: Any) -> Any:
+        called.append(method)
+        return call(method, *arguments)
+
+    monkeypatch.setattr(caching, "_call", counted)
+    return called
+
+
+class TestCachedDatabase:
+    @pytest.fixture
+    def store(self, settings: Any) -> BaseStore:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cached_db"
+        return stores.current()
+
+    def test_a_warm_read_is_one_call_to_the_cache_and_no_query(
+        self, store: BaseStore, handle: str, monkeypatch: Any, django_assert_num_queries: Any
+    ) -> None:
+        store.get(handle)
+        called = hits(monkeypatch)
+        with django_assert_num_queries(0):
+            assert store.get(handle).data == b"first"
+        assert called == ["get"]
+
+    def test_fresh_reads_the_database_only(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        store.get(handle)
+        TokenSet.objects.update(sealed=b"newer", version=1)
+        called = hits(monkeypatch)
+        assert store.get(handle, fresh=True).data == b"newer"
+        assert called == []
+
+    def test_a_copy_lives_for_the_seconds_that_the_site_chose(
+        self, store: BaseStore, handle: str, settings: Any
+    ) -> None:
+        settings.TMIBFF_CACHE_SECONDS = 0.5
+        store.get(handle)
+        TokenSet.objects.update(sealed=b"newer", version=1)
+        assert store.get(handle).data == b"first"
+        wait_until(lambda: store.get(handle).data == b"newer", 5, "the copy is gone")
+
+    def test_a_slow_reader_does_not_replace_what_was_written_meanwhile(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "fill", first(caching.fill, self.ended_by(store, handle)))
+        assert store.get(handle).data == b"first"
+        assert store.get(handle).ended
+
+    def ended_by(self, store: BaseStore, handle: str) -> Any:
+        now = timezone.now()
+        return lambda: store.put(handle, b"owed", version=0, owner="", ended_at=now)
+
+    def test_of_two_writers_the_slower_one_does_not_bring_its_older_version_back(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        def end() -> None:
+            store.put(handle, None, version=1, owner="", ended_at=timezone.now())
+
+        monkeypatch.setattr(caching, "write", first(caching.write, end))
+        assert store.put(handle, b"second", version=0, owner="")
+        assert (store.get(handle).ended, store.get(handle).version) == (True, 2)
+
+    def test_a_tombstone_holds_no_token(self, store: BaseStore, handle: str) -> None:
+        self.ended_by(store, handle)()
+        assert store.get(handle) == stores.Stored("default", 1, True, None)
+
+    def test_who_finds_the_row_gone_leaves_nothing_in_the_cache(
+        self, store: BaseStore, handle: str
+    ) -> None:
+        store.get(handle)
+        TokenSet.objects.all().delete()
+        store.delete(handle)
+        assert store.get(handle) is None
+
+    def test_what_is_not_an_entry_is_none(self, store: BaseStore, handle: str) -> None:
+        for junk in (b"junk", 5, ("a", "b", "c", "d"), {"a": 1}, []):
+            caches["default"].set(f"tmibff:{{{handle}}}:set", junk)
+            assert store.get(handle).data == b"first"
+
+    def test_while_the_cache_is_down_the_database_serves(
+        self, store: BaseStore, handle: str, cache: Any, caplog: Any
+    ) -> None:
+        cache(down=True)
+        assert store.get(handle).data == b"first"
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle).data == b"second"
+        store.delete(handle)
+        assert store.get(handle).data is None
+        assert "the cache fails: ConnectionError" in caplog.text
+        assert "could not be written to the cache" in caplog.text
+        assert "canary" not in caplog.text
+
+    def test_facts_go_to_the_database_then(self, store: BaseStore, cache: Any) -> None:
+        cache(down=True)
+        store.remember("outage", 1, 60)
+        assert store.recall("outage") == 1
+        assert [store.once("jti", 60), store.once("jti", 60)] == [True, False]
+        assert Note.objects.count() == 2
+
+    def test_a_database_that_fails_after_the_save_does_not_undo_it(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        def down(*args: Any, **kwargs: Any) -> None:
+            raise OperationalError("down")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(DatabaseStore, "get", down)
+            assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle, fresh=True).data == b"second"
+
+    def test_in_a_transaction_the_cache_is_neither_asked_nor_told(
+        self,
+        store: BaseStore,
+        handle: str,
+        django_capture_on_commit_callbacks: Any,
+        monkeypatch: Any,
+    ) -> None:
+        monkeypatch.undo()  # Let after_commit be what it is.
+        store.get(handle)
+        with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
+            store.put(handle, b"second", version=0, owner="")
+            assert store.get(handle).data == b"second"
+            called = hits(monkeypatch)
+        assert called == ["set"]
+        assert store.get(handle).data == b"second"
+
+
+class TestCache:
+    @pytest.fixture
+    def store(self, settings: Any) -> BaseStore:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        return stores.current()
+
+    def test_the_database_holds_nothing_secret_not_even_from_another_store(
+        self, store: BaseStore, handle: str
+    ) -> None:
+        assert TokenSet.objects.get().sealed is None
+        TokenSet.objects.update(sealed=b"of the database's store")
+        store.put(handle, b"second", version=0, owner="")
+        assert TokenSet.objects.get().sealed is None
+
+    def test_a_read_is_one_call_to_the_cache_and_no_query(
+        self, store: BaseStore, handle: str, monkeypatch: Any, django_assert_num_queries: Any
+    ) -> None:
+        called = hits(monkeypatch)
+        with django_assert_num_queries(0):
+            assert store.get(handle).data == b"first"
+        assert called == ["get"]
+
+    def test_an_entry_ends_with_its_token_set(self, store: BaseStore, handle: str) -> None:
+        in_a_second = timezone.now() + timedelta(seconds=1)
+        assert store.put(handle, b"second", version=0, owner="", expires_at=in_a_second)
+        assert store.get(handle).data == b"second"
+        wait_until(lambda: store.get(handle).data is None, 5, "the entry is gone")
+
+    def test_what_the_cache_has_lost_is_no_data(self, store: BaseStore, handle: str) -> None:
+        caches["default"].clear()
+        for fresh in (False, True):
+            assert store.get(handle, fresh=fresh) == stores.Stored("default", 0, False, None)
+        TokenSet.objects.update(ended_at=timezone.now())
+        assert store.get(handle).ended
+
+    @pytest.mark.parametrize("fresh", [False, True])
+    def test_a_cache_that_is_down_is_no_data(
+        self, store: BaseStore, handle: str, cache: Any, fresh: bool
+    ) -> None:
+        cache(down=True)
+        assert store.get(handle, fresh=fresh).data is None
+        store.remember("outage", 1, 60)
+        assert (store.recall("outage"), store.once("jti", 60)) == (None, False)
+        store.delete(handle)
+
+    def test_a_crash_between_row_and_cache_loses_the_tokens_and_reuses_none(
+        self, store: BaseStore, handle: str, monkeypatch: Any, caplog: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "after_commit", lambda work: None)
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle).data == b"first"
+        assert store.get(handle, fresh=True) == stores.Stored("default", 1, False, None)
+        assert "is lost: the cache has another version" in caplog.text
+
+    def test_who_reads_in_between_waits_for_the_entry(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        late: list[Any] = []
+        monkeypatch.setattr(caching, "after_commit", late.append)
+        assert store.put(handle, b"second", version=0, owner="")
+        monkeypatch.setattr("time.sleep", lambda seconds: late.pop()())
+        assert store.get(handle, fresh=True).data == b"second"
+
+    def test_a_row_that_goes_while_its_entry_is_awaited(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "after_commit", lambda work: None)
+        assert store.put(handle, b"second", version=0, owner="")
+        monkeypatch.setattr("time.sleep", lambda seconds: TokenSet.objects.all().delete())
+        assert store.get(handle, fresh=True) is None
+
+    def test_the_lease_is_held_until_the_cache_has_it(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        TokenSet.objects.take_lease(handle, "a", 60)
+        leased: list[bool] = []
+        write = first(caching.write, lambda: leased.append(TokenSet.objects.is_leased(handle)))
+        monkeypatch.setattr(caching, "write", write)
+        assert store.put(handle, b"second", version=0, owner="a")
+        assert leased == [True]
+        assert not TokenSet.objects.is_leased(handle)
+
+    def test_a_late_writer_replaces_nothing_newer(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        late: list[Any] = []
+        with monkeypatch.context() as slow:
+            slow.setattr(caching, "after_commit", late.append)
+            assert store.put(handle, b"second", version=0, owner="")
+        assert store.put(handle, b"owed", version=1, owner="", ended_at=timezone.now())
+        late.pop()()
+        assert store.get(handle) == stores.Stored("default", 2, True, b"owed")
+
+    def test_a_writer_whose_set_ends_meanwhile_leaves_a_tombstone(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        def end() -> None:
+            monkeypatch.setattr(caching, "after_commit", lambda work: None)
+            store.put(handle, None, version=1, owner="", ended_at=timezone.now())
+
+        monkeypatch.setattr(caching, "write", first(caching.write, end))
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle) == stores.Stored("default", 2, True, None)
+
+    def test_a_writer_whose_set_is_gone_leaves_nothing(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "write", first(caching.write, TokenSet.objects.all().delete))
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle) is None
+        assert store.get(handle, fresh=True) is None
+        assert not store.put(handle, b"third", version=1, owner="")
+
+    def test_a_cache_that_fails_once_is_told_again(
+        self, store: BaseStore, handle: str, cache: Any, monkeypatch: Any
+    ) -> None:
+        cache(down=True)
+        monkeypatch.setattr("time.sleep", lambda seconds: cache(down=False))
+        assert store.put(handle, b"second", version=0, owner="")
+        assert store.get(handle, fresh=True).data == b"second"
+
+    def test_one_that_goes_on_failing_loses_the_tokens_and_says_so(
+        self, store: BaseStore, handle: str, cache: Any, monkeypatch: Any, caplog: Any
+    ) -> None:
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        cache(down=True)
+        assert store.put(handle, b"second", version=0, owner="")
+        cache(down=False)
+        assert store.get(handle, fresh=True).data is None
+        assert "is lost: the cache fails" in caplog.text
+
+    def test_a_rollback_leaves_the_cache_as_it_was(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.undo()
+        with transaction.atomic():
+            assert store.put(handle, b"second", version=0, owner="")
+            transaction.set_rollback(True)
+        assert store.get(handle, fresh=True) == stores.Stored("default", 0, False, b"first")
+
+
+def first(then: Any, once: Any) -> Any:
+    """Return ``then``, which lets ``once`` happen before its first call."""
+    pending = [once]
+
+    def call(*arguments: Any) -> Any:
+        if pending:
+            pending.pop()()
+        return then(*arguments)
+
+    return call

@@ -20,6 +20,8 @@ class Stored:
 class BaseStore(ABC):
     """Keeps sealed parts by handle, and small facts that all processes share."""
 
+    uses_cache = False
+
     @abstractmethod
     def get(self, handle: str, *, fresh: bool = False) -> Stored | None:
         """Return what is kept under ``handle``; ``fresh`` asks for the truth, not for a copy."""

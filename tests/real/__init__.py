@@ -1,1 +1,1 @@
-"""Real servers for tests: an OpenID Provider, PostgreSQL, gunicorn, and a browser's requests."""
+"""Real servers for tests: providers, databases, caches, gunicorn, and a browser's requests."""

@@ -27,13 +27,14 @@ def postgresql_binaries() -> Path:
     return found
 
 
-def chromium() -> Path:
-    """Return the Chromium program, installing it on Debian when we are root."""
-    if shutil.which("chromium") is None and _can_apt_install():
-        _apt_install("chromium")
-    found = shutil.which("chromium")
+def program(name: str, *, package: str | None = None) -> Path:
+    """Return that program, installing its Debian package when we are root."""
+    package = package or name
+    if shutil.which(name) is None and _can_apt_install():
+        _apt_install(package)
+    found = shutil.which(name)
     if found is None:
-        raise ComponentMissing("Chromium", "Install it, on Debian: apt-get install chromium.")
+        raise ComponentMissing(name, f"Install it, on Debian: apt-get install {package}.")
     return Path(found)
 
 

@@ -33,6 +33,15 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         time.sleep(POLL_SECONDS)
 
 
+def accepts_connections(port: int) -> bool:
+    """Return whether something listens on that port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
 def answers_http(url: str) -> bool:
     """Return whether the server answers a GET of the URL, with whatever status."""
     parts = urlsplit(url)
