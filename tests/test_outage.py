@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -38,9 +39,19 @@ def other(django_user_model: Any) -> Page:
     return page
 
 
-def let_pass(seconds: float) -> None:
-    """Let the shared facts age."""
-    Note.objects.update(expires_at=F("expires_at") - timedelta(seconds=seconds))
+@pytest.fixture
+def let_pass(monkeypatch: Any) -> Callable[[float], None]:
+    """Let the shared facts age, wherever the store keeps them."""
+    passed = 0.0
+    started = time.time
+
+    def pass_(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+        monkeypatch.setattr("time.time", lambda: started() + passed)
+        Note.objects.update(expires_at=F("expires_at") - timedelta(seconds=seconds))
+
+    return pass_
 
 
 def retry_after(page: Page) -> int:
@@ -90,7 +101,7 @@ def test_r10_a_token_that_still_works_is_served_meanwhile(
 
 
 def test_x5_then_one_probes_and_an_answer_ends_it(
-    expired: Page, other: Page, authorization_server: Any, caplog: Any
+    expired: Page, other: Page, authorization_server: Any, caplog: Any, let_pass: Any
 ) -> None:
     authorization_server.answers(**NOBODY_THERE)
     retry_after(expired)
@@ -106,7 +117,7 @@ def test_x5_then_one_probes_and_an_answer_ends_it(
 
 @pytest.mark.parametrize("error", ["invalid_client", "invalid_scope"])
 def test_x5_a_refusal_is_an_answer_too(
-    expired: Page, other: Page, authorization_server: Any, error: str
+    expired: Page, other: Page, authorization_server: Any, error: str, let_pass: Any
 ) -> None:
     authorization_server.answers(**NOBODY_THERE)
     retry_after(expired)
@@ -117,7 +128,7 @@ def test_x5_a_refusal_is_an_answer_too(
 
 
 def test_x5_each_failed_probe_doubles_the_time_up_to_half_a_minute(
-    expired: Page, authorization_server: Any
+    expired: Page, authorization_server: Any, let_pass: Any
 ) -> None:
     seconds = []
     for _ in range(6):
@@ -143,7 +154,9 @@ def test_x5_failures_at_once_count_once(
     assert retry_after(expired) == 2
 
 
-def test_x5_a_prober_that_crashed_is_replaced(expired: Page, authorization_server: Any) -> None:
+def test_x5_a_prober_that_crashed_is_replaced(
+    expired: Page, authorization_server: Any, let_pass: Any
+) -> None:
     authorization_server.answers(**NOBODY_THERE)
     retry_after(expired)
     let_pass(3)
