@@ -122,7 +122,7 @@ class TestSession:
 
 
 class TestSite:
-    """E5: refused before any work is done."""
+    """E5: refused before any work is done. E6: what is not known is ignored."""
 
     @BOTH
     @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ class TestSite:
 
 
 class TestAnswers:
-    """E7, E8: what every answer carries, errors too."""
+    """E7, E8, E10: what every answer carries, errors too."""
 
     @pytest.fixture(params=["success", "error", "cross-site", "method", "plain-http"])
     def answer(self, request: Any, signed_in: Any, path: str) -> HttpResponse:

@@ -113,6 +113,8 @@ class TestOwnContent:
 
 
 class TestHarmless:
+    """S4."""
+
     def test_s4_neither_writes_nor_asks_the_authorization_server(
         self, page: Page, user: Any, authorization_server: Any, django_assert_num_queries: Any
     ) -> None:
