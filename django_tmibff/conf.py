@@ -192,7 +192,7 @@ class Settings:
         try:
             return self.provider(name)
         except ImproperlyConfigured as error:
-            logger.error("provider %s is not set up: %s", name, error)  # noqa: TRY400
+            logger.error("provider %s is not set up: %s", name, error)  # noqa: TRY400  # its text says it all
             return None
 
     def _oidc_provider(self) -> dict[str, Any]:

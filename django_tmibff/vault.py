@@ -32,7 +32,7 @@ def opened(handle: str, stored: stores.Stored) -> Contents | None:
     try:
         contents = Contents.opened(stored.data, handle=handle, provider=stored.provider)
     except CannotOpenError as error:
-        logger.error("token set %s cannot be opened: %s", handle, error)  # noqa: TRY400
+        logger.error("token set %s cannot be opened: %s", handle, error)  # noqa: TRY400  # its text says it all
         return None
     if contents.version != stored.version:
         logger.error("token set %s has a sealed part of another version", handle)
