@@ -139,6 +139,10 @@ class Contents:
         self.refusals = [refusal for refusal in self.refusals if refusal.until > now]
         self.calls = [at for at in self.calls if now - CALL_WINDOW < at <= now]
 
+    def ends_at(self, session_seconds: float) -> float:
+        """Return when these tokens end: with the session or the refresh token (B2)."""
+        return min(time.time() + session_seconds, self.refresh_expires_at or math.inf)
+
     def sealed(self) -> bytes:
         """Return these contents encrypted."""
         return crypto.seal(json.dumps({"format": _FORMAT, **asdict(self)}).encode())

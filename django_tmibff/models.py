@@ -1,6 +1,7 @@
 """``TokenSet``, the record of one sign-in, with its lease; ``Note``, small shared facts."""
 
 import secrets
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -20,6 +21,14 @@ def in_transaction() -> bool:
     blocks: list[Any] = connection.atomic_blocks
     by_hand = connection.connection is not None and not blocks and not connection.autocommit
     return by_hand or bool(blocks and not blocks[-1]._from_testcase)
+
+
+def to_datetime(seconds: float | None) -> datetime | None:
+    """Return that time for a model's column, whatever ``USE_TZ`` says."""
+    if seconds is None:
+        return None
+    moment = datetime.fromtimestamp(seconds, tz=UTC)
+    return moment if timezone.is_aware(timezone.now()) else timezone.make_naive(moment)
 
 
 class NowMilliseconds(models.Func):

@@ -15,6 +15,7 @@ from requests.auth import AuthBase, HTTPBasicAuth
 
 from . import transport
 from .conf import Provider, settings
+from .contents import AccessToken, TokenKey
 from .exceptions import (
     AuthorizationServerRefused,
     BackendNotReady,
@@ -76,6 +77,17 @@ class TokenResponse:
         # 0 means "never" to the servers that send these members.
         return self.requested_at + self.refresh_expires_in if self.refresh_expires_in else None
 
+    def token(self, key: TokenKey, *, default_scope: str | None) -> AccessToken:
+        """Return the access token, to be kept under ``key``."""
+        return AccessToken(
+            key=key,
+            value=self.access_token,
+            token_type=self.token_type,
+            scope=default_scope if self.scope is None else self.scope,
+            issued_at=self.requested_at,
+            expires_at=self.expires_at,
+        )
+
     @classmethod
     def parse(cls, data: object, *, requested_at: float) -> Self:
         """Return the token response that ``data`` is; raises ``ValueError``."""
@@ -96,6 +108,14 @@ class TokenResponse:
             id_token=_matching(_TOKEN, data.get("id_token")),
             requested_at=requested_at,
         )
+
+
+def provider(name: str) -> Provider:
+    """Return the provider of that name; raises ``BackendNotReady`` where it is not set up."""
+    found = settings.find_provider(name)
+    if found is None:
+        raise BackendNotReady("This site's authorization server is not set up.")
+    return found
 
 
 def refresh(

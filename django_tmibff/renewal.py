@@ -1,18 +1,14 @@
-"""Renewal, single flight: one refresh at a time for each token set, across processes and hosts.
+"""Renewal by who holds the lease: read inside it, ask the authorization server, save, tell.
 
-All access tokens of a token set share one refresh token, and an authorization server that rotates
-revokes everything when it sees the same one twice. So whoever asks it holds the row's lease, reads
-the refresh token inside it, and saves what came back before anyone sees the new access token.
+What came back is saved before anyone sees the new access token.
 """
 
 import logging
 import random
-import secrets
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any, TypeGuard
+from typing import Any
 
 from django.db import (
     DataError,
@@ -25,7 +21,7 @@ from django.db import (
 from django.db.models import F
 from django.utils import timezone
 
-from . import oauth, outage, policy, signals, vault
+from . import oauth, outage, policy, revocation, signals, vault
 from .conf import Provider, settings
 from .contents import CALL_WINDOW, AccessToken, Contents, Refusal, TokenKey
 from .exceptions import (
@@ -36,14 +32,14 @@ from .exceptions import (
     TemporarilyUnavailable,
     TokenError,
 )
-from .models import TokenSet
+from .models import TokenSet, to_datetime
 
 logger = logging.getLogger(__name__)
 
 # How long saving is tried again: a database may restart between the answer and the save.
 SAVE_SECONDS = 30.0
+_RETRY_SECONDS = (0.05, 0.15)
 _MARGIN_SECONDS = 5.0
-_POLL_SECONDS = (0.05, 0.15)
 
 # Refused for one resource and scope: it says nothing about the session's other tokens (X7).
 _REFUSED_FOR_ONE_KEY = frozenset(
@@ -68,7 +64,7 @@ class GrantEnded(AuthorizationServerRefused):
         self.made_session = made_session
 
 
-class _OutdatedError(Exception):
+class OutdatedError(Exception):
     """Somebody else has changed the token set meanwhile: read it again."""
 
 
@@ -77,109 +73,8 @@ def lease_seconds() -> float:
     return settings.as_timeout + SAVE_SECONDS + _MARGIN_SECONDS
 
 
-def obtain(
-    contents: Contents,
-    key: TokenKey,
-    *,
-    current: AccessToken | None = None,
-    forced: bool = False,
-    session_seconds: float | None = None,
-) -> AccessToken:
-    """Return a token for ``key``, newly obtained by this caller or by whoever was faster.
-
-    ``contents``: as read a moment ago. ``current``: the stored token that fits and has not expired;
-    ``forced`` when a resource server refused it (T6). ``session_seconds``: how long the Django
-    session lives from now. Raises ``TokenError``.
-    """
-    try:
-        _check_worth_asking(contents, key)
-        return _obtained(contents, key, current, forced, session_seconds)
-    except TokenError as error:
-        # A token that still works outlives what went wrong (R10); one that was refused does not.
-        if not _works(current) or _is_final(error) or (forced and not error.passing):
-            raise
-        return current
-    except Error:
-        if not _works(current):
-            raise
-        logger.warning("token set %s cannot be renewed: the database fails", contents.handle)
-        return current
-
-
-def _obtained(
-    contents: Contents,
-    key: TokenKey,
-    current: AccessToken | None,
-    forced: bool,
-    session_seconds: float | None,
-) -> AccessToken:
-    handle = contents.handle
-    refused = current if forced else None
-    gives_up_at = time.monotonic() + lease_seconds()
-    while time.monotonic() < gives_up_at:
-        probes = outage.check(contents.provider)
-        owner = secrets.token_hex(16)
-        if TokenSet.objects.take_lease(handle, owner, lease_seconds()):
-            try:
-                return _Holder(handle, owner, key, refused, session_seconds, probes).renew()
-            except _OutdatedError:
-                continue
-        if _works(current) and not forced:
-            return current  # Nobody waits for a token that still works (R9).
-        _wait_for_lease(handle, gives_up_at)
-        token = policy.fitting(_read(handle), key, time.time())
-        if token is not None and token != refused:
-            return token
-    raise TemporarilyUnavailable("The token is being renewed; this takes longer than it should.")
-
-
-def amend(handle: str, *, session_key: str | None, session_seconds: float) -> None:
-    """Record the Django session's new key and end, unless somebody is just renewing."""
-    owner = secrets.token_hex(16)
-    if not TokenSet.objects.take_lease(handle, owner, lease_seconds()):
-        return
-    try:
-        contents = _read(handle)
-        contents.session_key = session_key
-        contents.expires_at = ends_at(session_seconds, contents.refresh_expires_at)
-        vault.save(contents, owner=owner, expires_at=to_datetime(contents.expires_at))
-    finally:
-        TokenSet.objects.release_lease(handle, owner)
-
-
-def _wait_for_lease(handle: str, gives_up_at: float) -> None:
-    while TokenSet.objects.is_leased(handle) and time.monotonic() < gives_up_at:
-        _hand_back_pooled_connection()
-        time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311  # jitter
-
-
-def _hand_back_pooled_connection() -> None:
-    # Those who wait must not keep a pool's connections from the one who has to save.
-    connection = connections[_database()]
-    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
-        connection.close()
-
-
-def _use_fresh_connection() -> None:
-    connection = connections[_database()]
-    if not connection.in_atomic_block:
-        connection.close()
-    time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311  # jitter
-
-
-def _database() -> str:
-    return router.db_for_write(TokenSet)
-
-
-def _read(handle: str) -> Contents:
-    contents = vault.load(handle, fresh=True)
-    if contents is None:
-        raise BackendNotReady
-    return contents
-
-
 @dataclass
-class _Holder:
+class Holder:
     """Renews one token set while nobody else may."""
 
     handle: str
@@ -194,11 +89,11 @@ class _Holder:
 
     def renew(self) -> AccessToken:
         try:
-            contents = _read(self.handle)
+            contents = vault.read(self.handle)
             token = policy.fitting(contents, self.key, time.time())
             if token is not None and self._still_serves(token):
                 return token
-            _check_worth_asking(contents, self.key)
+            check_worth_asking(contents, self.key)
             return self._renewed(contents)
         finally:
             self._release()
@@ -237,8 +132,8 @@ class _Holder:
 
         Some servers say it of a resource without consent: a plain refresh tells which it is.
         """
-        if _read(self.handle).refresh_token != self.sent:
-            raise _OutdatedError from refusal
+        if vault.read(self.handle).refresh_token != self.sent:
+            raise OutdatedError from refusal
         if not plain:
             self._extend_lease()
             try:
@@ -257,7 +152,7 @@ class _Holder:
     def _refresh(
         self, contents: Contents, resources: tuple[str, ...] = (), scope: str = ""
     ) -> oauth.TokenResponse:
-        provider = _provider(contents)
+        provider = oauth.provider(contents.provider)
         _check_rate(contents)
         contents.calls.append(time.time())
         self.sent = contents.refresh_token or ""
@@ -280,7 +175,7 @@ class _Holder:
 
     def _extend_lease(self) -> None:
         if not TokenSet.objects.extend_lease(self.handle, self.owner, lease_seconds()):
-            raise _OutdatedError
+            raise OutdatedError
 
     def _keep(self, contents: Contents, response: oauth.TokenResponse) -> AccessToken:
         token = _access_token(self.key, response, contents)
@@ -307,7 +202,7 @@ class _Holder:
         if token.key == TokenKey() and token.scope is not None:
             columns["scope"] = token.scope
         if self.session_seconds is not None:
-            contents.expires_at = ends_at(self.session_seconds, contents.refresh_expires_at)
+            contents.expires_at = contents.ends_at(self.session_seconds)
             columns["expires_at"] = to_datetime(contents.expires_at)
         return columns
 
@@ -336,7 +231,7 @@ class _Holder:
     def _save(self, contents: Contents, **columns: Any) -> None:
         """Save and free the lease.
 
-        Raises ``_OutdatedError`` when somebody else has changed the token set meanwhile: then only
+        Raises ``OutdatedError`` when somebody else has changed the token set meanwhile: then only
         the refresh token that came back is saved, if the one it replaces is still there.
         """
         if self._is_saved(contents, columns):
@@ -345,7 +240,7 @@ class _Holder:
         while not self._is_saved(self._rebased(contents), {}):
             pass
         self.holds_lease = False
-        raise _OutdatedError
+        raise OutdatedError
 
     def _is_saved(self, contents: Contents, columns: dict[str, Any]) -> bool:
         """Return whether nobody was faster; an answer is not given up for ``SAVE_SECONDS``."""
@@ -365,44 +260,24 @@ class _Holder:
     def _rebased(self, contents: Contents) -> Contents:
         """Return the token set as it is now, with the refresh token that just came."""
         try:
-            now = _read(self.handle)
+            now = vault.read(self.handle)
         except (BackendNotReady, InvalidSession):
             if self.answered:
-                revoke(contents)  # Who finds the set ended, or gone, owes this.
+                revocation.revoke(contents)  # Who finds the set ended, or gone, owes this.
             raise
         if not self.answered or now.refresh_token != self.sent:
-            raise _OutdatedError
+            raise OutdatedError
         self._extend_lease()
         now.refresh_token = contents.refresh_token
         now.refresh_expires_at = contents.refresh_expires_at
         return now
 
 
-def revoke(contents: Contents) -> bool:
-    """Revoke the refresh token at the authorization server; false when that is still owed (B4)."""
-    if contents.refresh_token is None:
-        return True
-    try:
-        oauth.revoke(_provider(contents), contents.refresh_token)
-    except TokenError as error:
-        logger.warning("token set %s not revoked: %s", contents.handle, error.error)
-        return False
-    logger.info("token set %s revoked", contents.handle)
-    return True
-
-
-def ends_at(session_seconds: float, refresh_expires_at: float | None) -> float:
-    """Return when the stored tokens end: with the session or the refresh token (B2)."""
-    ends = [time.time() + session_seconds, refresh_expires_at]
-    return min(end for end in ends if end is not None)
-
-
-def to_datetime(seconds: float | None) -> datetime | None:
-    """Return that time for a model's column, whatever ``USE_TZ`` says."""
-    if seconds is None:
-        return None
-    moment = datetime.fromtimestamp(seconds, tz=UTC)
-    return moment if timezone.is_aware(timezone.now()) else timezone.make_naive(moment)
+def _use_fresh_connection() -> None:
+    connection = connections[router.db_for_write(TokenSet)]
+    if not connection.in_atomic_block:
+        connection.close()
+    time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311  # jitter
 
 
 def ends_session(error: TokenError) -> bool:
@@ -414,23 +289,7 @@ def ends_session(error: TokenError) -> bool:
     )
 
 
-def _works(token: AccessToken | None) -> TypeGuard[AccessToken]:
-    return token is not None and token.seconds_left(time.time()) >= 1
-
-
-def _is_final(error: TokenError) -> bool:
-    """Return whether not even a token that still works may be served after ``error``."""
-    return isinstance(error, InvalidSession) or ends_session(error)
-
-
-def _provider(contents: Contents) -> Provider:
-    provider = settings.find_provider(contents.provider)
-    if provider is None:
-        raise BackendNotReady("This site's authorization server is not set up.")
-    return provider
-
-
-def _check_worth_asking(contents: Contents, key: TokenKey) -> None:
+def check_worth_asking(contents: Contents, key: TokenKey) -> None:
     """Raise what the authorization server need not be asked for: X3, X7, T7."""
     remembered = policy.refusal(contents, key, time.time())
     if remembered is not None:
@@ -461,21 +320,7 @@ def _remember_refusal(
 def _access_token(key: TokenKey, response: oauth.TokenResponse, contents: Contents) -> AccessToken:
     # An answer without scope means: what was asked for (RFC 6749 §5.1), else the grant's (§6).
     asked = policy.requested_scope(key) or (None if key.resources else contents.granted)
-    return access_token(key, response, default_scope=asked)
-
-
-def access_token(
-    key: TokenKey, response: oauth.TokenResponse, *, default_scope: str | None
-) -> AccessToken:
-    """Return the access token of ``response``, to be stored under ``key``."""
-    return AccessToken(
-        key=key,
-        value=response.access_token,
-        token_type=response.token_type,
-        scope=default_scope if response.scope is None else response.scope,
-        issued_at=response.requested_at,
-        expires_at=response.expires_at,
-    )
+    return response.token(key, default_scope=asked)
 
 
 def _apply_refresh_token(contents: Contents, response: oauth.TokenResponse) -> None:

@@ -6,26 +6,21 @@ user was signed in, ``get`` wherever server-side code needs a token.
 
 import hashlib
 import logging
-import math
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any
 
-from django.conf import settings as django_settings
-from django.contrib import auth
 from django.contrib.sessions.backends.base import SessionBase
 from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.db import DatabaseError, router, transaction
 from django.db import Error as DatabaseFails
 from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
-from . import oauth, policy, renewal, signals, stores, vault
+from . import ending, grant, oauth, policy, renewal, signals, single_flight, stores, vault
 from .conf import DEFAULT_PROVIDER, settings
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import BackendNotReady, InvalidSession, TokenError, forgets_locals
@@ -36,9 +31,6 @@ __all__ = ["AccessToken", "TokenError", "describe", "end", "get", "store"]
 logger = logging.getLogger(__name__)
 
 SESSION_KEY = "_tmibff_token_set"
-
-# Claims that are kept beside those that the site lists: what identifies a sign-in.
-_IDENTITY_CLAIMS = ("iss", "sub", "sid", "auth_time", "acr", "amr")
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +81,8 @@ def store(
         raise ValueError("Tokens are kept for a signed-in user only: call login() first.")
     settings.provider(provider)
     response = _parsed(token_response)
-    contents = Contents(handle=new_handle(), provider=provider, user=str(request.user.pk))
-    _fill(contents, request, response, claims or {}, made_session=made_session)
+    contents = _new_contents(request, provider, made_session=made_session)
+    grant.fill(contents, response, claims or {}, session_seconds=request.session.get_expiry_age())
     token_set = _replaced(request, contents) or _added(request, contents)
     logger.info("token set %s stored", token_set.handle)
     signals.tokens_stored.send_robust(
@@ -129,7 +121,7 @@ def get(
         token = _stored_or_renewed(source, contents, key, refused)
     except TokenError as error:
         if renewal.ends_session(error):
-            _end_with_session(source, contents)
+            ending.end_with_session(source, contents)
         raise
     _keep_up(source, contents)
     signals.token_served.send_robust(
@@ -167,7 +159,7 @@ def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
     """
     handle = _handle_of(source)
     if handle is not None:
-        _end(handle, reason)
+        ending.end(handle, reason)
 
 
 def handle_of(request: HttpRequest) -> str | None:
@@ -220,7 +212,7 @@ def _stored_or_renewed(
     forced = token is not None and _is_refused(contents, token, refused)
     if token is not None and not forced and not policy.is_due(token, time.time()):
         return token
-    return renewal.obtain(
+    return single_flight.obtain(
         contents, key, current=token, forced=forced, session_seconds=_session_seconds(source)
     )
 
@@ -250,7 +242,7 @@ def _keep_up(source: HttpRequest | TokenSet, contents: Contents) -> None:
     if session_key == contents.session_key and not _lags(contents, seconds):
         return
     try:
-        renewal.amend(contents.handle, session_key=session_key, session_seconds=seconds)
+        single_flight.amend(contents.handle, session_key=session_key, session_seconds=seconds)
     except (DatabaseFails, TokenError):
         logger.warning("token set %s does not know its session's new key or end", contents.handle)
 
@@ -258,7 +250,7 @@ def _keep_up(source: HttpRequest | TokenSet, contents: Contents) -> None:
 def _lags(contents: Contents, seconds: float) -> bool:
     """Return whether less than half of a session's ``seconds`` is left to the token set (B2)."""
     ends_at = contents.expires_at or 0
-    may_end_at = renewal.ends_at(seconds, contents.refresh_expires_at)
+    may_end_at = contents.ends_at(seconds)
     return ends_at - time.time() < seconds / 2 and may_end_at > ends_at + 1
 
 
@@ -267,28 +259,16 @@ def _session_key(session: SessionBase) -> str | None:
     return None if isinstance(session, SignedCookies) else session.session_key
 
 
-def _fill(
-    contents: Contents,
-    request: HttpRequest,
-    response: oauth.TokenResponse,
-    claims: Mapping[str, Any],
-    *,
-    made_session: bool,
-) -> None:
+def _new_contents(request: HttpRequest, provider: str, *, made_session: bool) -> Contents:
     if request.session.session_key is None:
         request.session.save()  # A session that was flushed has no key until it is saved.
-    contents.session_key = _session_key(request.session)
-    contents.made_session = made_session
-    contents.granted = response.scope
-    contents.refresh_token = response.refresh_token
-    contents.refresh_expires_at = response.refresh_expires_at
-    contents.expires_at = renewal.ends_at(
-        request.session.get_expiry_age(), response.refresh_expires_at
+    return Contents(
+        handle=new_handle(),
+        provider=provider,
+        user=str(request.user.pk),
+        session_key=_session_key(request.session),
+        made_session=made_session,
     )
-    contents.id_token = response.id_token
-    kept = {*_IDENTITY_CLAIMS, *settings.session_info_claims}
-    contents.claims = {n: v for n, v in claims.items() if n in kept and _is_plain(v)}
-    contents.put(renewal.access_token(TokenKey(), response, default_scope=None))
 
 
 def _parsed(token_response: Mapping[str, Any] | oauth.TokenResponse) -> oauth.TokenResponse:
@@ -298,7 +278,7 @@ def _parsed(token_response: Mapping[str, Any] | oauth.TokenResponse) -> oauth.To
 
 
 def _added(request: HttpRequest, contents: Contents) -> TokenSet:
-    token_set = TokenSet(handle=contents.handle, user_id=request.user.pk, **_columns(contents))
+    token_set = TokenSet(handle=contents.handle, user_id=request.user.pk, **grant.columns(contents))
     stores.current().add(token_set, contents.sealed())
     request.session[SESSION_KEY] = contents.handle
     return token_set
@@ -310,131 +290,15 @@ def _replaced(request: HttpRequest, contents: Contents) -> TokenSet | None:
     if handle is None:
         return None
     with transaction.atomic(using=router.db_for_write(TokenSet)):
-        stored = _claimed(handle)
+        stored = ending.claimed(handle)
         old = None if stored is None else vault.opened(handle, stored)
         if old is not None and (old.user, old.provider) == (contents.user, contents.provider):
-            _take_over(contents, old)
-            if not vault.save(contents, owner=None, **_columns(contents)):
+            grant.take_over(contents, old)
+            if not vault.save(contents, owner=None, **grant.columns(contents)):
                 raise DatabaseError(f"token set {handle} changed while it was locked")
             return TokenSet.objects.get(handle=handle)
-    _end(handle, "replaced")
+    ending.end(handle, "replaced")
     return None
-
-
-def _take_over(contents: Contents, old: Contents) -> None:
-    contents.handle = old.handle
-    contents.version = old.version
-    contents.calls = old.calls
-    contents.made_session = contents.made_session or old.made_session
-    contents.id_token = contents.id_token or old.id_token
-    contents.claims = {**old.claims, **contents.claims}
-    # The old refresh token is not revoked when a new one comes: servers revoke by grant, and both
-    # may belong to the same one.
-    if contents.refresh_token is None:
-        contents.refresh_token = old.refresh_token
-        contents.refresh_expires_at = old.refresh_expires_at
-
-
-def _columns(contents: Contents) -> dict[str, Any]:
-    [token] = contents.access_tokens
-    claims = contents.claims
-    return {
-        "provider": contents.provider,
-        "issuer": _text(claims.get("iss")),
-        "subject": _text(claims.get("sub")),
-        "sid": _text(claims.get("sid")),
-        "scope": contents.granted or "",
-        "refreshed_at": None,
-        "access_expires_at": renewal.to_datetime(token.expires_at),
-        "expires_at": renewal.to_datetime(contents.expires_at),
-        "last_error": "",
-        "last_error_at": None,
-    }
-
-
-def _is_plain(value: object, depth: int = 3) -> bool:
-    """Return whether a claim is one that JSON can hold, and not nested without end."""
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, list | dict):
-        children = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(_is_plain(child, depth - 1) for child in children)
-    return value is None or isinstance(value, str | int)
-
-
-def _text(value: object) -> str:
-    """Return ``value`` as a column takes it: databases refuse NUL and lone surrogates."""
-    if not isinstance(value, str):
-        return ""
-    return value.replace("\0", "").encode(errors="replace").decode()[:255]
-
-
-def _end(handle: str, reason: str, *, only_dead: bool = False) -> bool:
-    """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended."""
-    using = router.db_for_write(TokenSet)
-    with transaction.atomic(using=using):
-        stored = _claimed(handle)
-        if stored is None:
-            return False
-        contents = vault.opened(handle, stored)
-        if only_dead and contents is not None and contents.refresh_token is not None:
-            return False
-        owed = None if contents is None else _owed(contents)
-        data = owed.sealed() if owed else None
-        columns = {"ended_at": timezone.now(), "end_reason": reason}
-        if not stores.current().put(handle, data, version=stored.version, owner=None, **columns):
-            raise DatabaseError(f"token set {handle} changed while it was locked")
-        if owed is not None:
-            # A function, for Django cannot log the failure of a partial.
-            transaction.on_commit(lambda: _deliver_revocation(owed), using=using, robust=True)
-    logger.info("token set %s ended: %s", handle, reason)
-    signals.session_ended.send_robust(
-        TokenSet, handle=handle, provider=stored.provider, reason=reason
-    )
-    return True
-
-
-def _claimed(handle: str) -> stores.Stored | None:
-    """Lock the token set to the transaction's end and return it; ``None`` if it has ended."""
-    return stores.current().get(handle, fresh=True) if TokenSet.objects.claim(handle) else None
-
-
-def _owed(contents: Contents) -> Contents | None:
-    """Return what is kept of an ended token set: the refresh token, until it is revoked (B4)."""
-    provider = settings.find_provider(contents.provider)
-    if contents.refresh_token is None or provider is None or not provider.revocation_endpoint:
-        return None
-    return Contents(
-        handle=contents.handle,
-        provider=contents.provider,
-        user=contents.user,
-        version=contents.version + 1,
-        refresh_token=contents.refresh_token,
-    )
-
-
-@forgets_locals
-def _deliver_revocation(owed: Contents) -> None:
-    if not renewal.revoke(owed):
-        return
-    try:
-        stores.current().delete(owed.handle)
-    except DatabaseFails:
-        logger.warning("token set %s is revoked, which could not be noted", owed.handle)
-
-
-def _end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None:
-    """End the token set whose grant is dead, and the Django session that came from it (X6).
-
-    Neither, when a new sign-in has mended the token set meanwhile.
-    """
-    if not _end(contents.handle, "invalid_grant", only_dead=True):
-        return
-    if isinstance(source, HttpRequest):
-        auth.logout(source)
-    elif contents.session_key is not None:
-        engine = import_module(django_settings.SESSION_ENGINE)
-        engine.SessionStore(contents.session_key).delete()
 
 
 def _description(token: AccessToken) -> TokenDescription:

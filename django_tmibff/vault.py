@@ -6,7 +6,7 @@ from typing import Any
 
 from . import stores
 from .contents import CannotOpenError, Contents
-from .exceptions import InvalidSession
+from .exceptions import BackendNotReady, InvalidSession
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +23,18 @@ def load(handle: str, *, fresh: bool = False) -> Contents | None:
     if stored.ended:
         raise InvalidSession("This sign-in has ended.")
     return opened(handle, stored)
+
+
+def read(handle: str) -> Contents:
+    """Return the truth of what is sealed under ``handle``.
+
+    Raises ``BackendNotReady`` where there is nothing to be had, and ``InvalidSession`` when the
+    token set has ended.
+    """
+    contents = load(handle, fresh=True)
+    if contents is None:
+        raise BackendNotReady
+    return contents
 
 
 def opened(handle: str, stored: stores.Stored) -> Contents | None:

@@ -16,7 +16,7 @@ from django.db import (
     transaction,
 )
 
-from django_tmibff import renewal, stores, tokens
+from django_tmibff import ending, renewal, single_flight, stores, tokens
 from django_tmibff.models import NowMilliseconds, TokenSet
 from tests.page import SIGN_IN, Page
 from tests.sealed import contents_of
@@ -80,13 +80,13 @@ class TestSignInDuringARenewal:
         page.sign_in(user)
         page.store({"expires_in": 0}, made_session=True)
         authorization_server.refuses("invalid_grant")
-        end_with_session = tokens._end_with_session
+        end_with_session = ending.end_with_session
 
         def amend_first(request: Any, contents: Any) -> None:
-            renewal.amend(contents.handle, session_key="another", session_seconds=60)
+            single_flight.amend(contents.handle, session_key="another", session_seconds=60)
             end_with_session(request, contents)
 
-        monkeypatch.setattr(tokens, "_end_with_session", amend_first)
+        monkeypatch.setattr(ending, "end_with_session", amend_first)
         assert page.refusal()["error"] == "invalid_grant"
         assert page.refusal()["error"] == "invalid_session"
 
@@ -105,13 +105,13 @@ class TestSignInDuringARenewal:
         page.sign_in(user)
         page.store({"expires_in": 0}, made_session=True)
         authorization_server.refuses("invalid_grant")
-        end_with_session = tokens._end_with_session
+        end_with_session = ending.end_with_session
 
         def step_up_first(*args: Any) -> None:
             page.store({"access_token": "newest"}, made_session=True)
             end_with_session(*args)
 
-        monkeypatch.setattr(tokens, "_end_with_session", step_up_first)
+        monkeypatch.setattr(ending, "end_with_session", step_up_first)
         assert page.refusal()["error"] == "invalid_grant"
         assert page.token()["access_token"] == "newest"
         assert authorization_server.revoked == []
@@ -215,8 +215,8 @@ class TestWaiting:
             in_atomic_block=False,
             close=lambda: closed.append(True),
         )
-        monkeypatch.setattr(renewal, "connections", {"default": pooled})
-        renewal._hand_back_pooled_connection()
+        monkeypatch.setattr(single_flight, "connections", {"default": pooled})
+        single_flight._hand_back_pooled_connection()
         assert closed == [True]
 
 
@@ -297,7 +297,7 @@ class TestDatabaseFailing:
         def down(*args: Any, **kwargs: Any) -> None:
             raise OperationalError("down")
 
-        monkeypatch.setattr("django_tmibff.renewal.amend", down)
+        monkeypatch.setattr("django_tmibff.single_flight.amend", down)
         assert page.token()["access_token"] == SIGN_IN["access_token"]
         assert "does not know its session's new key" in caplog.text
 

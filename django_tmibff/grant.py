@@ -1,0 +1,84 @@
+"""What a sign-in brings: a token response and claims, put into a token set."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from . import oauth
+from .conf import settings
+from .contents import Contents, TokenKey
+from .models import to_datetime
+
+# Claims that are kept beside those that the site lists: what identifies a sign-in.
+_IDENTITY_CLAIMS = ("iss", "sub", "sid", "auth_time", "acr", "amr")
+
+
+def fill(
+    contents: Contents,
+    response: oauth.TokenResponse,
+    claims: Mapping[str, Any],
+    *,
+    session_seconds: float,
+) -> None:
+    """Put a sign-in's tokens and claims into ``contents``, which has none yet.
+
+    ``session_seconds``: how long the Django session lives from now.
+    """
+    contents.granted = response.scope
+    contents.refresh_token = response.refresh_token
+    contents.refresh_expires_at = response.refresh_expires_at
+    contents.expires_at = contents.ends_at(session_seconds)
+    contents.id_token = response.id_token
+    kept = {*_IDENTITY_CLAIMS, *settings.session_info_claims}
+    contents.claims = {n: v for n, v in claims.items() if n in kept and _is_plain(v)}
+    contents.put(response.token(TokenKey(), default_scope=None))
+
+
+def take_over(contents: Contents, old: Contents) -> None:
+    """Let ``contents``, of a new sign-in, follow on ``old``, of the same user and provider."""
+    contents.handle = old.handle
+    contents.version = old.version
+    contents.calls = old.calls
+    contents.made_session = contents.made_session or old.made_session
+    contents.id_token = contents.id_token or old.id_token
+    contents.claims = {**old.claims, **contents.claims}
+    # The old refresh token is not revoked when a new one comes: servers revoke by grant, and both
+    # may belong to the same one.
+    if contents.refresh_token is None:
+        contents.refresh_token = old.refresh_token
+        contents.refresh_expires_at = old.refresh_expires_at
+
+
+def columns(contents: Contents) -> dict[str, Any]:
+    """Return what the row says of a sign-in."""
+    [token] = contents.access_tokens
+    claims = contents.claims
+    return {
+        "provider": contents.provider,
+        "issuer": _text(claims.get("iss")),
+        "subject": _text(claims.get("sub")),
+        "sid": _text(claims.get("sid")),
+        "scope": contents.granted or "",
+        "refreshed_at": None,
+        "access_expires_at": to_datetime(token.expires_at),
+        "expires_at": to_datetime(contents.expires_at),
+        "last_error": "",
+        "last_error_at": None,
+    }
+
+
+def _is_plain(value: object, depth: int = 3) -> bool:
+    """Return whether a claim is one that JSON can hold, and not nested without end."""
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list | dict):
+        children = value.values() if isinstance(value, dict) else value
+        return depth > 0 and all(_is_plain(child, depth - 1) for child in children)
+    return value is None or isinstance(value, str | int)
+
+
+def _text(value: object) -> str:
+    """Return ``value`` as a column takes it: databases refuse NUL and lone surrogates."""
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\0", "").encode(errors="replace").decode()[:255]

@@ -1,0 +1,117 @@
+"""Single flight: one renewal at a time for each token set, across processes and hosts.
+
+All access tokens of a token set share one refresh token, and an authorization server that rotates
+revokes everything when it sees the same one twice. So whoever asks it holds the row's lease; all
+others serve what still works, or wait for what the holder brings.
+"""
+
+import logging
+import random
+import secrets
+import time
+from typing import TypeGuard
+
+from django.db import Error, connections, router
+
+from . import outage, policy, vault
+from .contents import AccessToken, Contents, TokenKey
+from .exceptions import InvalidSession, TemporarilyUnavailable, TokenError
+from .models import TokenSet, to_datetime
+from .renewal import Holder, OutdatedError, check_worth_asking, ends_session, lease_seconds
+
+logger = logging.getLogger(__name__)
+
+# How often those who wait look again.
+_POLL_SECONDS = (0.05, 0.15)
+
+
+def obtain(
+    contents: Contents,
+    key: TokenKey,
+    *,
+    current: AccessToken | None = None,
+    forced: bool = False,
+    session_seconds: float | None = None,
+) -> AccessToken:
+    """Return a token for ``key``, newly obtained by this caller or by whoever was faster.
+
+    ``contents``: as read a moment ago. ``current``: the stored token that fits and has not expired;
+    ``forced`` when a resource server refused it (T6). ``session_seconds``: how long the Django
+    session lives from now. Raises ``TokenError``.
+    """
+    try:
+        check_worth_asking(contents, key)
+        return _obtained(contents, key, current, forced, session_seconds)
+    except TokenError as error:
+        # A token that still works outlives what went wrong (R10); one that was refused does not.
+        if not _works(current) or _is_final(error) or (forced and not error.passing):
+            raise
+        return current
+    except Error:
+        if not _works(current):
+            raise
+        logger.warning("token set %s cannot be renewed: the database fails", contents.handle)
+        return current
+
+
+def _obtained(
+    contents: Contents,
+    key: TokenKey,
+    current: AccessToken | None,
+    forced: bool,
+    session_seconds: float | None,
+) -> AccessToken:
+    handle = contents.handle
+    refused = current if forced else None
+    gives_up_at = time.monotonic() + lease_seconds()
+    while time.monotonic() < gives_up_at:
+        probes = outage.check(contents.provider)
+        owner = secrets.token_hex(16)
+        if TokenSet.objects.take_lease(handle, owner, lease_seconds()):
+            try:
+                return Holder(handle, owner, key, refused, session_seconds, probes).renew()
+            except OutdatedError:
+                continue
+        if _works(current) and not forced:
+            return current  # Nobody waits for a token that still works (R9).
+        _wait_for_lease(handle, gives_up_at)
+        token = policy.fitting(vault.read(handle), key, time.time())
+        if token is not None and token != refused:
+            return token
+    raise TemporarilyUnavailable("The token is being renewed; this takes longer than it should.")
+
+
+def amend(handle: str, *, session_key: str | None, session_seconds: float) -> None:
+    """Record the Django session's new key and end, unless somebody is just renewing."""
+    owner = secrets.token_hex(16)
+    if not TokenSet.objects.take_lease(handle, owner, lease_seconds()):
+        return
+    try:
+        contents = vault.read(handle)
+        contents.session_key = session_key
+        contents.expires_at = contents.ends_at(session_seconds)
+        vault.save(contents, owner=owner, expires_at=to_datetime(contents.expires_at))
+    finally:
+        TokenSet.objects.release_lease(handle, owner)
+
+
+def _wait_for_lease(handle: str, gives_up_at: float) -> None:
+    while TokenSet.objects.is_leased(handle) and time.monotonic() < gives_up_at:
+        _hand_back_pooled_connection()
+        time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311  # jitter
+
+
+def _hand_back_pooled_connection() -> None:
+    # Those who wait must not keep a pool's connections from the one who has to save.
+    connection = connections[router.db_for_write(TokenSet)]
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()
+
+
+def _works(token: AccessToken | None) -> TypeGuard[AccessToken]:
+    return token is not None and token.seconds_left(time.time()) >= 1
+
+
+def _is_final(error: TokenError) -> bool:
+    """Return whether not even a token that still works may be served after ``error``."""
+    return isinstance(error, InvalidSession) or ends_session(error)
