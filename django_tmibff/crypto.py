@@ -31,16 +31,35 @@ def unseal(sealed: bytes) -> bytes:
         raise CannotUnsealError from error
 
 
+def is_current(sealed: bytes) -> bool:
+    """Return whether ``sealed`` opens with the newest key."""
+    try:
+        _fernets()[0].decrypt(sealed)
+    except InvalidToken:
+        return False
+    return True
+
+
+def reseal(sealed: bytes) -> bytes:
+    """Return the same content sealed with the newest key; raises ``CannotUnsealError``."""
+    return seal(unseal(sealed))
+
+
 def _keys() -> MultiFernet:
+    return MultiFernet(_fernets())
+
+
+def _fernets() -> tuple[Fernet, ...]:
+    """Return one for each key, the newest first."""
     if own := settings.encryption_keys:
         return _given(own)
     return _derived((django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS))
 
 
 @lru_cache(maxsize=4)
-def _given(keys: Sequence[str | bytes]) -> MultiFernet:
+def _given(keys: Sequence[str | bytes]) -> tuple[Fernet, ...]:
     try:
-        return MultiFernet([Fernet(key) for key in keys])
+        return tuple(Fernet(key) for key in keys)
     except ValueError:
         raise ImproperlyConfigured(
             "TMIBFF_ENCRYPTION_KEYS must hold keys made by cryptography's Fernet.generate_key()."
@@ -48,8 +67,8 @@ def _given(keys: Sequence[str | bytes]) -> MultiFernet:
 
 
 @lru_cache(maxsize=4)
-def _derived(secrets: Sequence[str | bytes]) -> MultiFernet:
-    return MultiFernet([Fernet(_derive(secret)) for secret in secrets])
+def _derived(secrets: Sequence[str | bytes]) -> tuple[Fernet, ...]:
+    return tuple(Fernet(_derive(secret)) for secret in secrets)
 
 
 def _derive(secret: str | bytes) -> bytes:

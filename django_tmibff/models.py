@@ -82,7 +82,11 @@ class TokenSetManager(models.Manager["TokenSet"]):
         An UPDATE rather than SELECT FOR UPDATE, for SQLite has none; and one that changes a value,
         if only by a millisecond: only then does MySQL's snapshot show the row as it is by now.
         """
-        return bool(self._alive(handle).update(lease_until=F("lease_until") + 1))
+        return self._lock(self._alive(handle))
+
+    def claim_version(self, handle: str, version: int) -> bool:
+        """Lock the row to the transaction's end, ended or not; false if its version is another."""
+        return self._lock(self.filter(handle=handle, version=version))
 
     def compare_and_set(
         self,
@@ -106,6 +110,9 @@ class TokenSetManager(models.Manager["TokenSet"]):
 
     def _alive(self, handle: str) -> models.QuerySet["TokenSet"]:
         return self.filter(handle=handle, ended_at=None)
+
+    def _lock(self, rows: models.QuerySet["TokenSet"]) -> bool:
+        return bool(rows.update(lease_until=F("lease_until") + 1))
 
     def _lease(self, rows: models.QuerySet["TokenSet"], owner: str, seconds: float) -> bool:
         until = NowMilliseconds() + int(seconds * 1000)

@@ -2,13 +2,27 @@
 
 import logging
 import time
+from enum import Enum, auto
 from typing import Any
 
-from . import stores
+from . import crypto, stores
 from .contents import CannotOpenError, Contents
 from .exceptions import BackendNotReady, InvalidSession
 
 logger = logging.getLogger(__name__)
+
+# How often a token set that changes meanwhile is read again to be sealed anew.
+_ATTEMPTS = 3
+
+
+class Sealing(Enum):
+    """How a token set is sealed."""
+
+    NOTHING = auto()
+    CURRENT = auto()
+    RESEALED = auto()
+    OLD = auto()
+    LOST = auto()
 
 
 def load(handle: str, *, fresh: bool = False) -> Contents | None:
@@ -50,6 +64,27 @@ def opened(handle: str, stored: stores.Stored) -> Contents | None:
         logger.error("token set %s has a sealed part of another version", handle)
         return None
     return contents
+
+
+def reseal(handle: str, *, dry_run: bool = False) -> Sealing:
+    """Seal what is kept under ``handle`` with the newest key; return how it is sealed now.
+
+    What is kept stays what it is, so that its version stays too: a renewal beside this one wins,
+    and seals with the newest key itself.
+    """
+    for _ in range(1 if dry_run else _ATTEMPTS):
+        stored = stores.current().get(handle, fresh=True)
+        if stored is None or stored.data is None:
+            return Sealing.NOTHING
+        if crypto.is_current(stored.data):
+            return Sealing.CURRENT
+        try:
+            data = crypto.reseal(stored.data)
+        except crypto.CannotUnsealError:
+            return Sealing.LOST
+        if not dry_run and stores.current().replace(handle, data, version=stored.version):
+            return Sealing.RESEALED
+    return Sealing.OLD
 
 
 def save(contents: Contents, *, owner: str | None, **columns: Any) -> bool:

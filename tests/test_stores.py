@@ -65,6 +65,26 @@ class TestKeeping:
         assert store.get(handle).ended
         assert store.get(handle, fresh=True).data == b"owed"
 
+    def test_replace_keeps_the_version(self, store: BaseStore, handle: str) -> None:
+        assert store.replace(handle, b"resealed", version=0)
+        for fresh in (False, True):
+            assert store.get(handle, fresh=fresh) == stores.Stored("default", 0, False, b"resealed")
+
+    def test_replace_of_an_older_version_changes_nothing(
+        self, store: BaseStore, handle: str
+    ) -> None:
+        store.put(handle, b"second", version=0, owner="")
+        assert not store.replace(handle, b"resealed", version=0)
+        assert store.get(handle, fresh=True).data == b"second"
+
+    def test_replace_brings_nothing_forgotten_back(self, store: BaseStore, handle: str) -> None:
+        store.put(handle, b"owed", version=0, owner="", ended_at=timezone.now())
+        assert store.replace(handle, b"resealed", version=1)
+        assert store.get(handle, fresh=True).data == b"resealed"
+        store.delete(handle)
+        assert not store.replace(handle, b"owed", version=1)
+        assert store.get(handle, fresh=True).data is None
+
     def test_delete_forgets_the_sealed_part_and_keeps_the_record(
         self, store: BaseStore, handle: str
     ) -> None:

@@ -42,6 +42,14 @@ class BaseStore(ABC):
         """
 
     @abstractmethod
+    def replace(self, handle: str, data: bytes, *, version: int) -> bool:
+        """Keep ``data``, which says the same, in place of that version's sealed part.
+
+        False, and nothing is kept, when the token set has another version by now, or no sealed
+        part.
+        """
+
+    @abstractmethod
     def delete(self, handle: str) -> None:
         """Forget the sealed part; the record stays."""
 

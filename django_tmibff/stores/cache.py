@@ -17,6 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from django.db import router, transaction
 from django.utils import timezone
 
 from ..models import TokenSet
@@ -70,6 +71,19 @@ class TokenStore(BaseStore):
         )
         caching.after_commit(lambda: _keep_and_release(handle, new, data, owner))
         return True
+
+    def replace(self, handle: str, data: bytes, *, version: int) -> bool:
+        with transaction.atomic(using=router.db_for_write(TokenSet)):
+            # Who writes an entry has written the row before: while we have it nobody writes.
+            if not TokenSet.objects.claim_version(handle, version):
+                return False
+            row, entry = _row(handle), _entry(handle)
+            if row is None or entry is None or entry.version != version or entry.data is None:
+                return False
+            with suppress(caching.CacheFailsError):
+                caching.write(handle, replace(entry, data=data), row.seconds)
+                return True
+        return False
 
     def delete(self, handle: str) -> None:
         row = _row(handle)

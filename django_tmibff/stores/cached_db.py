@@ -41,6 +41,12 @@ class TokenStore(db.TokenStore):
             caching.after_commit(lambda: self._publish(handle))
         return kept
 
+    def replace(self, handle: str, data: bytes, *, version: int) -> bool:
+        replaced = super().replace(handle, data, version=version)
+        if replaced:
+            caching.after_commit(lambda: self._publish(handle))
+        return replaced
+
     def delete(self, handle: str) -> None:
         super().delete(handle)
         caching.after_commit(lambda: self._publish(handle))

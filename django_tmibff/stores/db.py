@@ -37,6 +37,10 @@ class TokenStore(BaseStore):
             handle, version=version, owner=owner, sealed=data, **columns
         )
 
+    def replace(self, handle: str, data: bytes, *, version: int) -> bool:
+        same = TokenSet.objects.filter(handle=handle, version=version, sealed__isnull=False)
+        return bool(same.update(sealed=data))
+
     def delete(self, handle: str) -> None:
         TokenSet.objects.filter(handle=handle).update(sealed=None)
 
