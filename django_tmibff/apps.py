@@ -13,8 +13,9 @@ class TMIBFFConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import checks, receivers
+        from . import checks, deferral, receivers
 
         receivers.connect()
+        deferral.connect()
         for check, options in checks.CHECKS:
             django_checks.register(check, django_checks.Tags.security, **options)

@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "TMIBFF_END_SESSION_ON_INVALID_GRANT": True,
     "TMIBFF_SESSION_INFO": "django_tmibff.sessioninfo.session_info",
     "TMIBFF_SESSION_INFO_CLAIMS": DEFAULT_CLAIMS,
+    "TMIBFF_REVOCATION_DAYS": 7,
     "TMIBFF_CLIENT_AUTH": None,
     "TMIBFF_PROVIDERS": {},
 }
@@ -158,6 +159,11 @@ class Settings:
     @property
     def end_session_on_invalid_grant(self) -> bool:
         return cast(bool, _setting("TMIBFF_END_SESSION_ON_INVALID_GRANT"))
+
+    @property
+    def revocation_seconds(self) -> float:
+        """How long after its end a token set's revocation is tried."""
+        return cast(float, _setting("TMIBFF_REVOCATION_DAYS")) * 24 * 3600
 
     @property
     def session_info(self) -> str:

@@ -5,22 +5,22 @@ from importlib import import_module
 
 from django.conf import settings as django_settings
 from django.contrib import auth
-from django.db import DatabaseError, Error, router, transaction
+from django.db import DatabaseError, router, transaction
 from django.http import HttpRequest
 from django.utils import timezone
 
-from . import signals, stores, vault
-from .conf import settings
+from . import deferral, revocation, signals, stores, vault
 from .contents import Contents
-from .exceptions import forgets_locals
 from .models import TokenSet
-from .revocation import revoke
 
 logger = logging.getLogger(__name__)
 
 
-def end(handle: str, reason: str, *, only_dead: bool = False) -> bool:
-    """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended."""
+def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool = False) -> bool:
+    """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended.
+
+    ``with_session``: the Django session behind it ends too, through its own engine.
+    """
     using = router.db_for_write(TokenSet)
     with transaction.atomic(using=using):
         stored = claimed(handle)
@@ -29,14 +29,14 @@ def end(handle: str, reason: str, *, only_dead: bool = False) -> bool:
         contents = vault.opened(handle, stored)
         if only_dead and contents is not None and contents.refresh_token is not None:
             return False
-        owed = None if contents is None else _owed(contents)
-        data = owed.sealed() if owed else None
-        columns = {"ended_at": timezone.now(), "end_reason": reason}
-        if not stores.current().put(handle, data, version=stored.version, owner=None, **columns):
-            raise DatabaseError(f"token set {handle} changed while it was locked")
-        if owed is not None:
+        debt = None if contents is None else revocation.owed(contents)
+        _stamp(handle, stored.version, reason, debt)
+        if debt is not None:
             # A function, for Django cannot log the failure of a partial.
-            transaction.on_commit(lambda: _deliver_revocation(owed), using=using, robust=True)
+            transaction.on_commit(lambda: _revoke_later(handle), using=using, robust=True)
+        if with_session and contents is not None:
+            session_key = contents.session_key
+            transaction.on_commit(lambda: _end_session(session_key), using=using, robust=True)
     logger.info("token set %s ended: %s", handle, reason)
     signals.session_ended.send_robust(
         TokenSet, handle=handle, provider=stored.provider, reason=reason
@@ -58,30 +58,29 @@ def end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None
         return
     if isinstance(source, HttpRequest):
         auth.logout(source)
-    elif contents.session_key is not None:
+    else:
+        _end_session(contents.session_key)
+
+
+def _stamp(handle: str, version: int, reason: str, debt: Contents | None) -> None:
+    now = timezone.now()
+    if not stores.current().put(
+        handle,
+        None if debt is None else debt.sealed(),
+        version=version,
+        owner=None,
+        ended_at=now,
+        end_reason=reason,
+        revoke_at=None if debt is None else now,
+    ):
+        raise DatabaseError(f"token set {handle} changed while it was locked")
+
+
+def _revoke_later(handle: str) -> None:
+    deferral.after_response(lambda: revocation.settle(handle))
+
+
+def _end_session(session_key: str | None) -> None:
+    if session_key is not None:
         engine = import_module(django_settings.SESSION_ENGINE)
-        engine.SessionStore(contents.session_key).delete()
-
-
-def _owed(contents: Contents) -> Contents | None:
-    """Return what is kept of an ended token set: the refresh token, until it is revoked (B4)."""
-    provider = settings.find_provider(contents.provider)
-    if contents.refresh_token is None or provider is None or not provider.revocation_endpoint:
-        return None
-    return Contents(
-        handle=contents.handle,
-        provider=contents.provider,
-        user=contents.user,
-        version=contents.version + 1,
-        refresh_token=contents.refresh_token,
-    )
-
-
-@forgets_locals
-def _deliver_revocation(owed: Contents) -> None:
-    if not revoke(owed):
-        return
-    try:
-        stores.current().delete(owed.handle)
-    except Error:
-        logger.warning("token set %s is revoked, which could not be noted", owed.handle)
+        engine.SessionStore(session_key).delete()

@@ -1,6 +1,7 @@
 """``TokenSet``, the record of one sign-in, with its lease; ``Note``, small shared facts."""
 
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -88,21 +89,34 @@ class TokenSetManager(models.Manager["TokenSet"]):
         """Lock the row to the transaction's end, ended or not; false if its version is another."""
         return self._lock(self.filter(handle=handle, version=version))
 
+    def claim_revocation(self, handle: str, retry_at: Callable[[int], datetime]) -> bool:
+        """Let the caller alone try to deliver the revocation that is owed; false if it is not due.
+
+        ``retry_at`` returns when the next one may try, given how many have.
+        """
+        due = self.filter(handle=handle, revoke_at__lte=timezone.now())
+        tries = due.values_list("revoke_count", flat=True).first()
+        if tries is None:
+            return False
+        mine = due.filter(revoke_count=tries)
+        return bool(mine.update(revoke_count=tries + 1, revoke_at=retry_at(tries + 1)))
+
     def compare_and_set(
         self,
         handle: str,
         *,
         version: int,
         owner: str | None,
+        ended: bool = False,
         keeps_lease: bool = False,
         **columns: Any,
     ) -> bool:
-        """Write ``columns``, if the row is of that ``version`` and has not ended.
+        """Write ``columns``, if the row is of that ``version`` and has not ended, or has.
 
         ``owner`` must hold the lease, and gives it back unless it ``keeps_lease``; ``None``: the
-        row is claimed, and the lease stays with whoever has it.
+        row is claimed or ``ended``, and the lease stays with whoever has it.
         """
-        unchanged = self._alive(handle).filter(version=version)
+        unchanged = self.filter(handle=handle, version=version, ended_at__isnull=not ended)
         if owner is not None:
             unchanged = unchanged.filter(lease_owner=owner)
             columns |= {} if keeps_lease else {"lease_owner": "", "lease_until": 0}
@@ -151,6 +165,8 @@ class TokenSet(models.Model):
     refresh_count = models.PositiveIntegerField(_("renewals"), default=0)
     last_error = models.CharField(_("last error"), max_length=100, blank=True)
     last_error_at = models.DateTimeField(_("time of the last error"), null=True, blank=True)
+    revoke_at = models.DateTimeField(_("owed revocation due"), null=True, blank=True, db_index=True)
+    revoke_count = models.PositiveIntegerField(_("tries of the revocation"), default=0)
     version = models.PositiveBigIntegerField(default=0)
     lease_owner = models.CharField(max_length=32, blank=True)
     lease_until = models.BigIntegerField(default=0)
@@ -161,6 +177,13 @@ class TokenSet(models.Model):
     class Meta:
         verbose_name = _("token set")
         verbose_name_plural = _("token sets")
+        # Nobody makes or changes one by hand; what the admin can do has permissions of its own.
+        default_permissions = ("view",)
+        permissions = (
+            ("renew_tokenset", _("Can renew tokens now")),
+            ("end_tokenset", _("Can end and revoke token sets")),
+            ("forget_tokenset", _("Can forget access tokens")),
+        )
         indexes = (
             models.Index(fields=["issuer", "sid"], name="tmibff_issuer_sid"),
             models.Index(fields=["issuer", "subject"], name="tmibff_issuer_subject"),

@@ -40,6 +40,11 @@ def check(provider: str) -> bool:
     )
 
 
+def lasts(provider: str) -> bool:
+    """Return whether nobody is to ask this provider now."""
+    return bool(settings.outage_seconds) and stores.current().recall(_outage(provider)) is not None
+
+
 def report(provider: str, handle: str, *, no_connection: bool) -> None:
     """Note that a call for the token set ``handle`` got no OAuth answer."""
     store = stores.current()

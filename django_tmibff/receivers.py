@@ -1,17 +1,23 @@
-"""What we hear: Django's sign-in and sign-out."""
+"""What we hear: Django's sign-in and sign-out, and users who may no longer sign in."""
 
 from typing import Any
 
+from django.conf import settings as django_settings
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
 
 from . import sign_in, tokens
+from .models import TokenSet
 
 
 def connect() -> None:
     """Start to listen."""
+    user_model = django_settings.AUTH_USER_MODEL
     user_logged_in.connect(store_tokens, dispatch_uid="django_tmibff.store_tokens")
     user_logged_out.connect(end_tokens, dispatch_uid="django_tmibff.end_tokens")
+    post_save.connect(end_if_deactivated, user_model, dispatch_uid="django_tmibff.deactivated")
+    pre_delete.connect(end_of_deleted, user_model, dispatch_uid="django_tmibff.deleted")
 
 
 def store_tokens(*, request: HttpRequest | None, user: Any, **kwargs: Any) -> None:
@@ -24,3 +30,20 @@ def end_tokens(*, request: HttpRequest | None, **kwargs: Any) -> None:
     """End the session's token set: the session is still there when this is sent."""
     if request is not None and hasattr(request, "session"):
         tokens.end(request, "logout")
+
+
+def end_if_deactivated(*, instance: Any, raw: bool, **kwargs: Any) -> None:
+    """End the token sets of a user who was saved as deactivated."""
+    if not raw and not getattr(instance, "is_active", True):
+        _end_all(instance, "user deactivated")
+
+
+def end_of_deleted(*, instance: Any, **kwargs: Any) -> None:
+    """End the token sets of a user who is about to be deleted."""
+    _end_all(instance, "user deleted")
+
+
+def _end_all(user: Any, reason: str) -> None:
+    alive = TokenSet.objects.filter(user=user, ended_at=None)
+    for handle in list(alive.values_list("handle", flat=True)):
+        tokens.end(handle, reason)

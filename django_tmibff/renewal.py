@@ -263,7 +263,7 @@ class Holder:
             now = vault.read(self.handle)
         except (BackendNotReady, InvalidSession):
             if self.answered:
-                revocation.revoke(contents)  # Who finds the set ended, or gone, owes this.
+                revocation.take_on(contents)
             raise
         if not self.answered or now.refresh_token != self.sent:
             raise OutdatedError

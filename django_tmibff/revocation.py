@@ -1,16 +1,91 @@
-"""Revocation of refresh tokens at the authorization server (RFC 7009)."""
+"""Revocation of refresh tokens (RFC 7009): owed from a token set's end until delivered (B4)."""
 
 import logging
+from datetime import datetime, timedelta
 
-from . import oauth
+from django.utils import timezone
+
+from . import oauth, outage, stores, vault
+from .conf import settings
 from .contents import Contents
-from .exceptions import TokenError
+from .exceptions import TokenError, forgets_locals
+from .models import TokenSet
 
 logger = logging.getLogger(__name__)
 
+# Between two tries: a minute, then twice as long each time, up to six hours.
+_FIRST_PAUSE = timedelta(minutes=1)
+_LONGEST_PAUSE = timedelta(hours=6)
+# How often a token set that changes meanwhile is read again.
+_ATTEMPTS = 3
 
-def revoke(contents: Contents) -> bool:
-    """Revoke the refresh token at the authorization server; false when that is still owed (B4)."""
+
+def owed(contents: Contents) -> Contents | None:
+    """Return what is kept of a token set that ends: the refresh token, if it can be revoked."""
+    provider = settings.find_provider(contents.provider)
+    if contents.refresh_token is None or provider is None or not provider.revocation_endpoint:
+        return None
+    return Contents(
+        handle=contents.handle,
+        provider=contents.provider,
+        user=contents.user,
+        version=contents.version + 1,
+        refresh_token=contents.refresh_token,
+        refresh_expires_at=contents.refresh_expires_at,
+    )
+
+
+@forgets_locals
+def settle(handle: str) -> bool:
+    """Deliver the revocation that the token set owes, if it is due; return whether it was.
+
+    What cannot be delivered stays owed, for a later try.
+    """
+    record = TokenSet.objects.filter(handle=handle).first()
+    if record is None or record.revoke_at is None or outage.lasts(record.provider):
+        return False
+    if not TokenSet.objects.claim_revocation(handle, _next_try):
+        return False
+    stored = stores.current().get(handle, fresh=True)
+    # A cache that fails has nothing for now.
+    contents = None if stored is None else vault.opened(handle, stored)
+    if contents is None or not _revoked(contents):
+        return False
+    return _nothing_owed(handle, contents.version)
+
+
+def give_up(handle: str) -> None:
+    """Forget the revocation that the token set owes."""
+    stored = stores.current().get(handle, fresh=True)
+    if stored is not None and _nothing_owed(handle, stored.version):
+        logger.error("token set %s never revoked: given up", handle)
+
+
+@forgets_locals
+def take_on(contents: Contents) -> None:
+    """Revoke the refresh token of ``contents``, which came for a token set that has ended (B4)."""
+    if _revoked(contents):
+        return
+    for _ in range(_ATTEMPTS):
+        stored = stores.current().get(contents.handle, fresh=True)
+        if stored is None or not stored.ended:
+            break
+        contents.version = stored.version
+        debt = owed(contents)
+        if debt is None or stores.current().put(
+            contents.handle,
+            debt.sealed(),
+            version=stored.version,
+            owner=None,
+            ended=True,
+            revoke_at=_next_try(1),
+            revoke_count=1,
+        ):
+            return
+    logger.error("token set %s never revoked: it is gone", contents.handle)
+
+
+def _revoked(contents: Contents) -> bool:
     if contents.refresh_token is None:
         return True
     try:
@@ -20,3 +95,14 @@ def revoke(contents: Contents) -> bool:
         return False
     logger.info("token set %s revoked", contents.handle)
     return True
+
+
+def _nothing_owed(handle: str, version: int) -> bool:
+    return stores.current().put(
+        handle, None, version=version, owner=None, ended=True, revoke_at=None
+    )
+
+
+def _next_try(tries: int) -> datetime:
+    doubled: int = 2 ** min(tries - 1, 10)
+    return timezone.now() + min(_FIRST_PAUSE * doubled, _LONGEST_PAUSE)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from . import oauth, tokens
+from . import ending, oauth, tokens
 
 _ATTRIBUTE = "_tmibff_sign_in"
 
@@ -45,4 +45,4 @@ def complete(request: HttpRequest, user: Any, *, made_session: bool) -> None:
         made_session=made_session,
     )
     if sign_in.previous_handle not in (None, tokens.handle_of(request)):
-        tokens.end(sign_in.previous_handle, "another sign-in")
+        ending.end(sign_in.previous_handle, "another sign-in")

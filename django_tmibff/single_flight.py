@@ -9,6 +9,7 @@ import logging
 import random
 import secrets
 import time
+from collections.abc import Callable
 from typing import TypeGuard
 
 from django.db import Error, connections, router
@@ -81,16 +82,41 @@ def _obtained(
     raise TemporarilyUnavailable("The token is being renewed; this takes longer than it should.")
 
 
+def renew(contents: Contents, key: TokenKey) -> AccessToken:
+    """Return a new token for ``key`` in place of the one that is stored; raises ``TokenError``."""
+    check_worth_asking(contents, key)
+    stored = policy.fitting(contents, key, time.time())
+    return _obtained(contents, key, stored, forced=True, session_seconds=None)
+
+
+def forget_access_tokens(handle: str) -> bool:
+    """Forget them; false when the token set has ended, or somebody is just renewing."""
+
+    def forget(contents: Contents) -> None:
+        contents.access_tokens.clear()
+
+    return _change(handle, forget)
+
+
 def amend(handle: str, *, session_key: str | None, session_seconds: float) -> None:
     """Record the Django session's new key and end, unless somebody is just renewing."""
-    owner = secrets.token_hex(16)
-    if not TokenSet.objects.take_lease(handle, owner, lease_seconds()):
-        return
-    try:
-        contents = vault.read(handle)
+
+    def follow(contents: Contents) -> None:
         contents.session_key = session_key
         contents.expires_at = contents.ends_at(session_seconds)
-        vault.save(contents, owner=owner, expires_at=to_datetime(contents.expires_at))
+
+    _change(handle, follow)
+
+
+def _change(handle: str, change: Callable[[Contents], None]) -> bool:
+    """Change what is stored, while nobody renews; return whether that was possible."""
+    owner = secrets.token_hex(16)
+    if not TokenSet.objects.take_lease(handle, owner, lease_seconds()):
+        return False
+    try:
+        contents = vault.read(handle)
+        change(contents)
+        return vault.save(contents, owner=owner, expires_at=to_datetime(contents.expires_at))
     finally:
         TokenSet.objects.release_lease(handle, owner)
 

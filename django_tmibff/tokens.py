@@ -26,7 +26,16 @@ from .contents import AccessToken, Contents, TokenKey
 from .exceptions import BackendNotReady, InvalidSession, TokenError, forgets_locals
 from .models import TokenSet, in_transaction, new_handle
 
-__all__ = ["AccessToken", "TokenError", "describe", "end", "get", "store"]
+__all__ = [
+    "AccessToken",
+    "TokenError",
+    "describe",
+    "end",
+    "forget_access_tokens",
+    "get",
+    "renew",
+    "store",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -153,13 +162,44 @@ def describe(source: HttpRequest | TokenSet) -> Description | None:
 def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
     """End a token set for good and revoke its refresh token.
 
-    ``source``: a request, for its session's token set; a token set, or its handle. The revocation
-    (RFC 7009) goes out after the transaction's commit; what could not be delivered stays sealed in
-    the record. A token set that has ended already stays as it is.
+    ``source``: a request, for its session's token set; the session itself stays, see Django's
+    ``logout()``. Or a token set, or its handle: the Django session behind it ends too. ``reason``
+    is kept in the record (up to 100 characters).
+
+    The revocation (RFC 7009) goes out after the transaction's commit, and after the response if
+    there is a request; what cannot be delivered stays owed. A token set that has ended already
+    stays as it is.
     """
     handle = _handle_of(source)
     if handle is not None:
-        ending.end(handle, reason)
+        ending.end(handle, reason, with_session=not isinstance(source, HttpRequest))
+
+
+@forgets_locals
+def renew(token_set: TokenSet) -> AccessToken:
+    """Get a new access token for a token set, whatever is stored: that tests the grant.
+
+    It is the application's default token. Raises what ``get`` does.
+    """
+    _refuse_transaction()
+    contents = vault.read(token_set.handle)
+    key = policy.wanted((), (), contents, time.time())
+    try:
+        return single_flight.renew(contents, key)
+    except TokenError as error:
+        if renewal.ends_session(error):
+            ending.end_with_session(token_set, contents)
+        raise
+
+
+@forgets_locals
+def forget_access_tokens(token_set: TokenSet) -> bool:
+    """Forget the stored access tokens: the next request gets a new one.
+
+    They stay valid at the resource servers. Returns false when the token set has ended, or is just
+    being renewed.
+    """
+    return single_flight.forget_access_tokens(token_set.handle)
 
 
 def handle_of(request: HttpRequest) -> str | None:

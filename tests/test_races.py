@@ -15,8 +15,9 @@ from django.db import (
     OperationalError,
     transaction,
 )
+from django.utils import timezone
 
-from django_tmibff import ending, renewal, single_flight, stores, tokens
+from django_tmibff import ending, renewal, revocation, single_flight, stores, tokens
 from django_tmibff.models import NowMilliseconds, TokenSet
 from tests.page import SIGN_IN, Page
 from tests.sealed import contents_of
@@ -307,16 +308,20 @@ class TestDatabaseFailing:
         authorization_server: Any,
         monkeypatch: Any,
         django_capture_on_commit_callbacks: Any,
+        token_set: Any,
+        caplog: Any,
     ) -> None:
         def down(*args: Any) -> None:
             raise OperationalError("down")
 
         page = signed_in()
-        monkeypatch.setattr(type(stores.current()), "delete", down)
+        monkeypatch.setattr(revocation, "_nothing_owed", down)
         with django_capture_on_commit_callbacks(execute=True):
             page.logout()
         assert authorization_server.revoked == [SIGN_IN["refresh_token"]]
         assert not Session.objects.exists()
+        assert "what was to be done after the response failed" in caplog.text
+        assert token_set().revoke_at > timezone.now()
 
     def test_a_row_that_changes_while_it_is_locked_is_no_silent_success(
         self, signed_in: Any, token_set: Any, monkeypatch: Any

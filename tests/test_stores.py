@@ -81,16 +81,21 @@ class TestKeeping:
         store.put(handle, b"owed", version=0, owner="", ended_at=timezone.now())
         assert store.replace(handle, b"resealed", version=1)
         assert store.get(handle, fresh=True).data == b"resealed"
-        store.delete(handle)
-        assert not store.replace(handle, b"owed", version=1)
+        assert store.put(handle, None, version=1, owner=None, ended=True)
+        assert not store.replace(handle, b"owed", version=2)
         assert store.get(handle, fresh=True).data is None
 
-    def test_delete_forgets_the_sealed_part_and_keeps_the_record(
+    def test_what_an_ended_set_owes_is_kept_and_forgotten(
         self, store: BaseStore, handle: str
     ) -> None:
-        store.delete(handle)
-        assert store.get(handle).data is None
-        assert TokenSet.objects.count() == 1
+        assert not store.put(handle, b"early", version=0, owner=None, ended=True)
+        store.put(handle, b"owed", version=0, owner="", ended_at=timezone.now())
+        assert store.put(handle, b"newer", version=1, owner=None, ended=True, revoke_count=1)
+        assert store.get(handle, fresh=True) == stores.Stored("default", 2, True, b"newer")
+        assert not store.put(handle, None, version=1, owner=None, ended=True)
+        assert store.put(handle, None, version=2, owner=None, ended=True)
+        assert store.get(handle, fresh=True) == stores.Stored("default", 3, True, None)
+        assert TokenSet.objects.get().revoke_count == 1
 
 
 class TestSharedFacts:
@@ -337,11 +342,14 @@ class TestCachedDatabase:
         assert store.get(handle) == stores.Stored("default", 1, True, None)
 
     def test_who_finds_the_row_gone_leaves_nothing_in_the_cache(
-        self, store: BaseStore, handle: str
+        self, store: BaseStore, handle: str, monkeypatch: Any
     ) -> None:
+        late: list[Any] = []
         store.get(handle)
+        monkeypatch.setattr(caching, "after_commit", late.append)
+        store.put(handle, b"second", version=0, owner="")
         TokenSet.objects.all().delete()
-        store.delete(handle)
+        late.pop()()
         assert store.get(handle) is None
 
     def test_what_is_not_an_entry_is_none(self, store: BaseStore, handle: str) -> None:
@@ -356,8 +364,6 @@ class TestCachedDatabase:
         assert store.get(handle).data == b"first"
         assert store.put(handle, b"second", version=0, owner="")
         assert store.get(handle).data == b"second"
-        store.delete(handle)
-        assert store.get(handle).data is None
         assert "the cache fails: ConnectionError" in caplog.text
         assert "could not be written to the cache" in caplog.text
         assert "canary" not in caplog.text
@@ -440,7 +446,6 @@ class TestCache:
         assert store.get(handle, fresh=fresh).data is None
         store.remember("outage", 1, 60)
         assert (store.recall("outage"), store.once("jti", 60)) == (None, False)
-        store.delete(handle)
 
     def test_a_crash_between_row_and_cache_loses_the_tokens_and_reuses_none(
         self, store: BaseStore, handle: str, monkeypatch: Any, caplog: Any

@@ -32,13 +32,21 @@ class BaseStore(ABC):
 
     @abstractmethod
     def put(
-        self, handle: str, data: bytes | None, *, version: int, owner: str | None, **columns: Any
+        self,
+        handle: str,
+        data: bytes | None,
+        *,
+        version: int,
+        owner: str | None,
+        ended: bool = False,
+        **columns: Any,
     ) -> bool:
-        """Keep ``data`` and the row's ``columns`` in one step.
+        """Keep ``data`` and the row's ``columns`` in one step; ``None`` forgets the sealed part.
 
         ``owner`` holds the lease and gives it back; ``None``: the caller has claimed the row.
-        False, and nothing is kept, when the row's version is not ``version`` any more, its lease
-        not ``owner``'s, or the token set has ended.
+        ``ended``: the token set has ended, and what is kept is what it owes. False, and nothing is
+        kept, when the row's version is not ``version`` any more, its lease not ``owner``'s, or the
+        token set is not as ``ended`` says.
         """
 
     @abstractmethod
@@ -48,10 +56,6 @@ class BaseStore(ABC):
         False, and nothing is kept, when the token set has another version by now, or no sealed
         part.
         """
-
-    @abstractmethod
-    def delete(self, handle: str) -> None:
-        """Forget the sealed part; the record stays."""
 
     @abstractmethod
     def remember(self, key: str, value: Any, seconds: float) -> None:

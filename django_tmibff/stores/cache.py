@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from django.db import router, transaction
 from django.utils import timezone
 
+from ..conf import settings
 from ..models import TokenSet
 from . import caching
 from .base import BaseStore, Stored
@@ -31,8 +32,6 @@ logger = logging.getLogger(__name__)
 _PAUSES_OF_READERS = (0.05, 0.1, 0.2)
 # How often a cache that fails is told again: a restart breaks each connection once.
 _PAUSES_OF_WRITERS = (0.1, 0.5, None)
-# An ended set's refresh token waits so long for its revocation.
-_OWED_SECONDS = 7 * 24 * 3600.0
 
 
 class TokenStore(BaseStore):
@@ -56,17 +55,30 @@ class TokenStore(BaseStore):
         caching.after_commit(lambda: _keep(token_set.handle, row, data))
 
     def put(
-        self, handle: str, data: bytes | None, *, version: int, owner: str | None, **columns: Any
+        self,
+        handle: str,
+        data: bytes | None,
+        *,
+        version: int,
+        owner: str | None,
+        ended: bool = False,
+        **columns: Any,
     ) -> bool:
         old = _row(handle)
         if old is None or not TokenSet.objects.compare_and_set(
-            handle, version=version, owner=owner, keeps_lease=True, sealed=None, **columns
+            handle,
+            version=version,
+            owner=owner,
+            ended=ended,
+            keeps_lease=True,
+            sealed=None,
+            **columns,
         ):
             return False
         new = _Row(
             old.provider,
             version + 1,
-            columns.get("ended_at") is not None,
+            ended or columns.get("ended_at") is not None,
             columns.get("expires_at") or old.expires_at,
         )
         caching.after_commit(lambda: _keep_and_release(handle, new, data, owner))
@@ -84,12 +96,6 @@ class TokenStore(BaseStore):
                 caching.write(handle, replace(entry, data=data), row.seconds)
                 return True
         return False
-
-    def delete(self, handle: str) -> None:
-        row = _row(handle)
-        if row is not None:
-            with suppress(caching.CacheFailsError):
-                caching.write(handle, row.stored, row.seconds)
 
     def remember(self, key: str, value: Any, seconds: float) -> None:
         with suppress(caching.CacheFailsError):
@@ -124,7 +130,7 @@ class _Row(NamedTuple):
     def seconds(self) -> float:
         """How long the cache is to keep the entry."""
         left = (self.expires_at - timezone.now()).total_seconds()
-        return max(left, _OWED_SECONDS if self.ended else 1.0)
+        return max(left, settings.revocation_seconds if self.ended else 1.0)
 
 
 def _row(handle: str) -> _Row | None:

@@ -33,10 +33,8 @@ class TokenStore(db.TokenStore):
         cached = _unless_it_fails(lambda: caching.read(handle))
         return self._filled(handle) if cached is None else cached
 
-    def put(
-        self, handle: str, data: bytes | None, *, version: int, owner: str | None, **columns: Any
-    ) -> bool:
-        kept = super().put(handle, data, version=version, owner=owner, **columns)
+    def put(self, handle: str, data: bytes | None, **options: Any) -> bool:
+        kept = super().put(handle, data, **options)
         if kept:
             caching.after_commit(lambda: self._publish(handle))
         return kept
@@ -46,10 +44,6 @@ class TokenStore(db.TokenStore):
         if replaced:
             caching.after_commit(lambda: self._publish(handle))
         return replaced
-
-    def delete(self, handle: str) -> None:
-        super().delete(handle)
-        caching.after_commit(lambda: self._publish(handle))
 
     def remember(self, key: str, value: Any, seconds: float) -> None:
         try:

@@ -31,18 +31,22 @@ class TokenStore(BaseStore):
         token_set.save(force_insert=True)
 
     def put(
-        self, handle: str, data: bytes | None, *, version: int, owner: str | None, **columns: Any
+        self,
+        handle: str,
+        data: bytes | None,
+        *,
+        version: int,
+        owner: str | None,
+        ended: bool = False,
+        **columns: Any,
     ) -> bool:
         return TokenSet.objects.compare_and_set(
-            handle, version=version, owner=owner, sealed=data, **columns
+            handle, version=version, owner=owner, ended=ended, sealed=data, **columns
         )
 
     def replace(self, handle: str, data: bytes, *, version: int) -> bool:
         same = TokenSet.objects.filter(handle=handle, version=version, sealed__isnull=False)
         return bool(same.update(sealed=data))
-
-    def delete(self, handle: str) -> None:
-        TokenSet.objects.filter(handle=handle).update(sealed=None)
 
     # Notes end by the database's clock, for hosts' clocks differ.
 
