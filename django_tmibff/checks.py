@@ -147,6 +147,21 @@ def check_issuer(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_session_engine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W006: the sessions cannot be ended from elsewhere."""
+    if django_settings.SESSION_ENGINE != "django.contrib.sessions.backends.signed_cookies":
+        return []
+    return [
+        CheckWarning(
+            "A session that lives in its cookie cannot be ended from elsewhere: after a logout at"
+            " the provider the page gets no more tokens, but the user stays signed in here.",
+            hint='Set SESSION_ENGINE to "django.contrib.sessions.backends.db", or to another one'
+            " that keeps sessions on the server.",
+            id="django_tmibff.W006",
+        )
+    ]
+
+
 def check_setting_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """W003: a ``TMIBFF_*`` setting that does not exist."""
     unknown = [n for n in dir(django_settings) if n.startswith("TMIBFF_") and n not in DEFAULTS]
@@ -167,6 +182,7 @@ CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_cookie_secure, {"deploy": True}),
     (check_pkce, {}),
     (check_issuer, {}),
+    (check_session_engine, {}),
     (check_setting_names, {}),
 )
 

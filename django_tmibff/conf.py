@@ -63,6 +63,11 @@ class Provider:
     issuer: str | None
     token_endpoint: str | None
     revocation_endpoint: str | None
+    end_session_endpoint: str | None
+    jwks_endpoint: str | None
+    signing_alg: str
+    # For HS256 it is a secret; a public key otherwise.
+    signing_key: str | bytes | None = field(repr=False)
     client_id: str
     client_secret: str = field(repr=False)
     client_auth: ClientAuth
@@ -189,6 +194,12 @@ class Settings:
             ) from error
 
     @property
+    def providers(self) -> Sequence[Provider]:
+        """All providers that are set up, the default one first."""
+        found = (self.find_provider(name) for name in (DEFAULT_PROVIDER, *self.provider_names))
+        return [provider for provider in found if provider is not None]
+
+    @property
     def provider_names(self) -> Sequence[str]:
         """The providers beside the default one."""
         return list(_setting("TMIBFF_PROVIDERS"))
@@ -207,6 +218,10 @@ class Settings:
             "issuer": getattr(django_settings, "OIDC_OP_ISSUER", None),
             "token_endpoint": getattr(django_settings, "OIDC_OP_TOKEN_ENDPOINT", None),
             "revocation_endpoint": getattr(django_settings, "OIDC_OP_REVOCATION_ENDPOINT", None),
+            "end_session_endpoint": getattr(django_settings, "OIDC_OP_END_SESSION_ENDPOINT", None),
+            "jwks_endpoint": getattr(django_settings, "OIDC_OP_JWKS_ENDPOINT", None),
+            "signing_alg": getattr(django_settings, "OIDC_RP_SIGN_ALGO", "HS256"),
+            "signing_key": getattr(django_settings, "OIDC_RP_IDP_SIGN_KEY", None),
             "client_id": getattr(django_settings, "OIDC_RP_CLIENT_ID", ""),
             "client_secret": getattr(django_settings, "OIDC_RP_CLIENT_SECRET", ""),
             "client_auth": self._client_auth(),

@@ -55,9 +55,9 @@ def columns(contents: Contents) -> dict[str, Any]:
     claims = contents.claims
     return {
         "provider": contents.provider,
-        "issuer": _text(claims.get("iss")),
-        "subject": _text(claims.get("sub")),
-        "sid": _text(claims.get("sid")),
+        "issuer": as_column(claims.get("iss")),
+        "subject": as_column(claims.get("sub")),
+        "sid": as_column(claims.get("sid")),
         "scope": contents.granted or "",
         "refreshed_at": None,
         "access_expires_at": to_datetime(token.expires_at),
@@ -77,8 +77,8 @@ def _is_plain(value: object, depth: int = 3) -> bool:
     return value is None or isinstance(value, str | int)
 
 
-def _text(value: object) -> str:
-    """Return ``value`` as a column takes it: databases refuse NUL and lone surrogates."""
+def as_column(value: object) -> str:
+    """Return a claim as its column takes it: databases refuse NUL and lone surrogates."""
     if not isinstance(value, str):
         return ""
     return value.replace("\0", "").encode(errors="replace").decode()[:255]

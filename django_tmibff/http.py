@@ -80,6 +80,22 @@ def endpoint(*methods: str) -> Callable[[View], View]:
 
     def decorate(function: View) -> View:
         @wraps(function)
+        def guarded(request: HttpRequest) -> HttpResponse:
+            _check_site(request)
+            _check_transport(request)
+            _check_session(request)
+            return function(request)
+
+        return from_elsewhere(*methods)(guarded)
+
+    return decorate
+
+
+def from_elsewhere(*methods: str) -> Callable[[View], View]:
+    """Make a view as ``endpoint`` does, without guard and session check: for other servers."""
+
+    def decorate(function: View) -> View:
+        @wraps(function)
         def view(request: HttpRequest) -> HttpResponse:
             if request.method not in methods:
                 refusal = InvalidRequest("This endpoint does not know this method.")
@@ -102,9 +118,6 @@ def answer(data: Mapping[str, Any]) -> HttpResponse:
 @forgets_locals
 def _answered(function: View, request: HttpRequest) -> HttpResponse:
     try:
-        _check_site(request)
-        _check_transport(request)
-        _check_session(request)
         return function(request)
     except TokenError as error:
         return _error(error)

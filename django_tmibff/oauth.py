@@ -4,7 +4,8 @@ import json
 import math
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, Self
 from urllib.parse import quote_plus
@@ -162,9 +163,30 @@ def revoke(provider: Provider, refresh_token: str) -> None:
         raise _failure(answer, secrets=(refresh_token, provider.client_secret))
 
 
+def key_set(provider: Provider) -> list[Any]:
+    """Return the provider's public keys (RFC 7517 §5).
+
+    Raises ``TemporarilyUnavailable``, and ``BackendNotReady`` where the endpoint is not known.
+    """
+    if not provider.jwks_endpoint:
+        raise BackendNotReady("This site does not know the authorization server's JWKS endpoint.")
+    with _unavailable_for_any_failure():
+        answer = transport.get(
+            provider.jwks_endpoint,
+            seconds=settings.as_timeout,
+            verify=provider.verify,
+            proxies=provider.proxies,
+        )
+    data = _parsed(answer.body) if answer.status == 200 else None
+    keys = data.get("keys") if isinstance(data, dict) else None
+    if not isinstance(keys, list):
+        raise TemporarilyUnavailable("The authorization server gave no key set.")
+    return keys
+
+
 def _post(provider: Provider, url: str, parameters: list[tuple[str, str]]) -> transport.Answer:
     auth, credentials = _client_authentication(provider)
-    try:
+    with _unavailable_for_any_failure():
         return transport.post(
             url,
             [*parameters, *credentials],
@@ -173,17 +195,16 @@ def _post(provider: Provider, url: str, parameters: list[tuple[str, str]]) -> tr
             verify=provider.verify,
             proxies=provider.proxies,
         )
+
+
+@contextmanager
+def _unavailable_for_any_failure() -> Iterator[None]:
+    try:
+        yield
     except Exception as error:
         # requests lets many kinds through; whatever it is, there was no OAuth answer.
         no_connection = isinstance(error, requests.ConnectionError)
         raise TemporarilyUnavailable(no_connection=no_connection) from error
-
-
-class _NoHeader(AuthBase):
-    """Adds nothing: the credentials are in the form."""
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
 
 
 def _client_authentication(provider: Provider) -> tuple[AuthBase, list[tuple[str, str]]]:
@@ -192,7 +213,7 @@ def _client_authentication(provider: Provider) -> tuple[AuthBase, list[tuple[str
         # Both halves are form-encoded before they are joined with a colon.
         user, password = quote_plus(provider.client_id), quote_plus(provider.client_secret)
         return HTTPBasicAuth(user, password), []
-    return _NoHeader(), [
+    return transport.NoAuth(), [
         ("client_id", provider.client_id),
         ("client_secret", provider.client_secret),
     ]
@@ -208,10 +229,7 @@ def _failure(answer: transport.Answer, *, secrets: Iterable[str]) -> TokenError:
             f"The authorization server answered with status {answer.status}.",
             retry_after=_retry_after(answer.headers.get("Retry-After", "")),
         )
-    try:
-        data = _json(answer.body)
-    except ValueError:
-        data = None
+    data = _parsed(answer.body)
     # JSON is read whatever its label: some send it as text/html.
     said = data if isinstance(data, dict) else {}
     error = _matching(_ERROR, said.get("error"))
@@ -232,6 +250,14 @@ def _quotes(text: str, secrets: Iterable[str]) -> bool:
     if text in _REGISTERED_ERRORS:
         return False
     return any(s and (s in text or quote_plus(s) in text) for s in secrets)
+
+
+def _parsed(body: bytes) -> Any:
+    """Return the body's JSON, or ``None`` where it is none."""
+    try:
+        return _json(body)
+    except ValueError:
+        return None
 
 
 def _json(body: bytes) -> Any:

@@ -66,6 +66,14 @@ class Description:
     access_tokens: tuple[TokenDescription, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """Where a session signed in, and what signs it out there."""
+
+    provider: str
+    id_token: str | None = field(repr=False)
+
+
 @forgets_locals
 def store(
     request: HttpRequest,
@@ -148,6 +156,8 @@ def describe(source: HttpRequest | TokenSet) -> Description | None:
     contents = _contents_of(source)
     if contents is None:
         return None
+    if isinstance(source, HttpRequest) and _session_key(source.session) != contents.session_key:
+        _keep_up(source, contents)
     return Description(
         provider=contents.provider,
         claims=contents.claims,
@@ -156,6 +166,16 @@ def describe(source: HttpRequest | TokenSet) -> Description | None:
         refresh_expires_at=contents.refresh_expires_at,
         access_tokens=tuple(_description(token) for token in contents.access_tokens),
     )
+
+
+@forgets_locals
+def sign_in_of(request: HttpRequest) -> SignIn | None:
+    """Return where this session signed in, and its ID token; ``None`` when it has no tokens."""
+    try:
+        contents = _contents_of(request)
+    except InvalidSession:
+        return None
+    return None if contents is None else SignIn(contents.provider, contents.id_token)
 
 
 @forgets_locals

@@ -1,4 +1,4 @@
-"""One POST to an authorization server, with limits on how long it takes and how much comes back.
+"""One call to an authorization server, with limits on how long it takes and how much comes back.
 
 requests' own time-out starts anew with every byte that arrives: a server that drips a byte a second
 would hold a worker for ever. Here one timer spans the whole call and hangs up when it runs out; and
@@ -59,10 +59,41 @@ def post(
     token already. ``auth`` is required, for without one requests would look into ``~/.netrc``.
     Raises ``requests.RequestException``.
     """
+    return _answer("POST", url, data, auth, seconds, verify, proxies)
+
+
+def get(
+    url: str,
+    *,
+    seconds: float,
+    verify: bool | str = True,
+    proxies: Mapping[str, str] | None = None,
+) -> Answer:
+    """Return what is at ``url``, as ``post`` does."""
+    return _answer("GET", url, None, NoAuth(), seconds, verify, proxies)
+
+
+class NoAuth(AuthBase):
+    """Adds nothing to a request."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def _answer(
+    method: str,
+    url: str,
+    data: list[tuple[str, str]] | None,
+    auth: AuthBase,
+    seconds: float,
+    verify: bool | str,
+    proxies: Mapping[str, str] | None,
+) -> Answer:
     call = _Call(seconds)
     with (
         call,
-        _session().post(
+        _session().request(
+            method,
             url,
             data=data,
             auth=auth,

@@ -7,4 +7,6 @@ from . import views
 urlpatterns = [
     path(".well-known/bff-token", views.bff_token, name="tmibff-token"),
     path(".well-known/bff-sessioninfo", views.bff_sessioninfo, name="tmibff-sessioninfo"),
+    path("bff/logout", views.bff_logout, name="tmibff-logout"),
+    path("bff/backchannel-logout", views.backchannel_logout, name="tmibff-backchannel-logout"),
 ]

@@ -1,12 +1,18 @@
 """The endpoints: parse, call one verb, render. And the sign-in's callback."""
 
+import logging
+
+from django.conf import settings as django_settings
+from django.contrib import auth
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.views import OIDCAuthenticationCallbackView
 
-from . import http, tokens
+from . import http, logout, tokens
 from .conf import settings
 from .exceptions import InvalidRequest
+
+logger = logging.getLogger(__name__)
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -41,6 +47,27 @@ def bff_sessioninfo(request: HttpRequest) -> HttpResponse:
     """Answer who is signed in (S1, S3)."""
     session_info = import_string(settings.session_info)
     return http.answer(session_info(request))
+
+
+@http.endpoint("POST")
+def bff_logout(request: HttpRequest) -> HttpResponse:
+    """End the session, and answer where to navigate to sign out at the provider too (B5)."""
+    chosen = getattr(django_settings, "OIDC_OP_LOGOUT_URL_METHOD", None)
+    end_session_url = import_string(chosen) if chosen else logout.end_session_url
+    url = end_session_url(request)
+    auth.logout(request)
+    return http.answer({"logout_url": url})
+
+
+@http.from_elsewhere("POST")
+def backchannel_logout(request: HttpRequest) -> HttpResponse:
+    """End the sessions that the provider's logout token names (Back-Channel Logout 1.0 §2.8)."""
+    try:
+        logout.back_channel(_form(request).get("logout_token", ""))
+    except logout.LogoutTokenRefused as refused:
+        logger.warning("logout token refused: %s", refused)
+        raise InvalidRequest(f"The logout token was refused: {refused}.") from refused
+    return http.answer({})
 
 
 class OIDCCallbackView(OIDCAuthenticationCallbackView):

@@ -15,11 +15,6 @@ from tests.page import Page
 
 ISSUER = "https://op.example"
 _KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-_JWK = {
-    **json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(_KEY.public_key())),
-    "kid": "k",
-    "alg": "RS256",
-}
 
 
 class OpenIDProvider:
@@ -32,8 +27,29 @@ class OpenIDProvider:
         self.userinfo: dict[str, Any] = {}
         self.tokens: dict[str, Any] = {}
         self.callback: dict[str, str] = {}
-        server.mocker.get(f"{ISSUER}/jwks", json={"keys": [_JWK]})
+        self.kid = "k"
+        self.publishes(self.jwk())
         server.mocker.get(f"{ISSUER}/userinfo", json=self._userinfo)
+
+    def jwk(self, key: Any = _KEY) -> dict[str, Any]:
+        """Return a key's public half as the provider publishes it."""
+        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+        return {**public, "kid": self.kid, "alg": "RS256"}
+
+    def publishes(self, *keys: Any) -> None:
+        """Let these be the provider's key set."""
+        self.server.mocker.get(f"{ISSUER}/jwks", json={"keys": keys})
+
+    def change_key(self, kid: str) -> None:
+        """Let the provider's key have another name from now on."""
+        self.kid = kid
+        self.publishes(self.jwk())
+
+    def signed(self, claims: dict[str, Any], **header: Any) -> str:
+        """Return a JWT of the provider's; ``None`` leaves a member of its header out."""
+        named = {"kid": self.kid, **header}
+        kept = {name: value for name, value in named.items() if value is not None}
+        return jwt.encode(claims, _KEY, algorithm="RS256", headers=kept)
 
     def sign_in(self, page: Page) -> HttpResponse:
         """Take the page's browser through the authorization code flow; return the callback."""
@@ -64,7 +80,7 @@ class OpenIDProvider:
         response = {
             "access_token": f"canary-access-of-{self.subject}",
             "refresh_token": f"canary-refresh-of-{self.subject}",
-            "id_token": jwt.encode(kept, _KEY, algorithm="RS256", headers={"kid": "k"}),
+            "id_token": self.signed(kept),
             "token_type": "Bearer",
             "expires_in": 3600,
             **self.tokens,

@@ -170,6 +170,13 @@ def test_b1_w002_the_sign_in_is_without_pkce(settings: Any) -> None:
     assert checks.check_pkce(None) == []
 
 
+def test_w006_sessions_that_cannot_be_ended_from_elsewhere(settings: Any) -> None:
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+    assert ids(checks.check_session_engine(None)) == ["django_tmibff.W006"]
+    settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+    assert checks.check_session_engine(None) == []
+
+
 def test_b6_w004_the_issuer_is_not_known(settings: Any) -> None:
     settings.OIDC_OP_ISSUER = None
     assert ids(checks.check_issuer(None)) == ["django_tmibff.W004"]

@@ -52,6 +52,11 @@ def refresh_token(settings: Mapping[str, Any], cookie: str) -> str:
     return _run(settings, "refresh_token", cookie)
 
 
+def change_password(settings: Mapping[str, Any], cookie: str) -> str:
+    """Change the password of the session's user, as Django's own view does; return its new key."""
+    return _run(settings, "change_password", cookie)
+
+
 def fetch_token(
     origin: str, cookie: str, query: Mapping[str, str] | None = None
 ) -> requests.Response:
@@ -116,6 +121,21 @@ def _drop_access_tokens(cookie: str) -> str:
     return ""
 
 
+def _change_password(cookie: str) -> str:
+    from django.contrib.auth import get_user, update_session_auth_hash
+    from django.contrib.sessions.backends.db import SessionStore
+    from django.http import HttpRequest
+
+    request = HttpRequest()
+    request.session = SessionStore(cookie)
+    request.user = user = get_user(request)
+    user.set_password("another")
+    user.save()
+    update_session_auth_hash(request, user)
+    request.session.save()
+    return str(request.session.session_key)
+
+
 def _refresh_token(cookie: str) -> str:
     return str(_contents(cookie).refresh_token)
 
@@ -132,6 +152,7 @@ ACTIONS: dict[str, Callable[..., str]] = {
     "new_session": _new_session,
     "drop_access_tokens": _drop_access_tokens,
     "refresh_token": _refresh_token,
+    "change_password": _change_password,
 }
 
 

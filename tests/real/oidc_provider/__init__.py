@@ -41,6 +41,9 @@ class OidcProvider(Server):
             "issuer": self.issuer,
             "redirect_uris": [f"{rp_origin}/oidc/callback/"],
             "post_logout_redirect_uris": [f"{rp_origin}/"],
+            # The provider's host may find ::1 under that name, where nobody listens.
+            "backchannel_logout_uri": rp_origin.replace("localhost", "127.0.0.1")
+            + "/bff/backchannel-logout",
             "access_token_ttl": access_token_ttl,
             "refresh_token_ttl": refresh_token_ttl,
         }

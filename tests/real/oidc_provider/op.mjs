@@ -1,7 +1,7 @@
 // A certified OpenID Provider on loopback, for tests. Everything lives in this process's memory.
 //
-// OP_CONFIG is JSON: port, issuer, redirect_uris, post_logout_redirect_uris, and access_token_ttl
-// and refresh_token_ttl in seconds.
+// OP_CONFIG is JSON: port, issuer, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri,
+// and access_token_ttl and refresh_token_ttl in seconds.
 import { generateKeyPairSync } from 'node:crypto';
 import * as http from 'node:http';
 import { Provider, errors } from 'oidc-provider';
@@ -57,6 +57,8 @@ const relyingParty = (id, authMethod) => ({
   token_endpoint_auth_method: authMethod,
   redirect_uris: config.redirect_uris,
   post_logout_redirect_uris: config.post_logout_redirect_uris,
+  backchannel_logout_uri: config.backchannel_logout_uri,
+  backchannel_logout_session_required: true,
   grant_types: ['authorization_code', 'refresh_token'],
   response_types: ['code'],
   id_token_signed_response_alg: 'RS256',
@@ -137,6 +139,8 @@ const provider = new Provider(config.issuer, {
   findAccount,
   loadExistingGrant,
   pkce: { required: () => true },
+  // Without its dispatcher, which refuses to call loopback addresses.
+  fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
   rotateRefreshToken: (ctx) => ctx.oidc.client.clientId !== 'norotate',
   // As at most providers, a logout there leaves the refresh tokens alive.
@@ -155,6 +159,7 @@ const provider = new Provider(config.issuer, {
     introspection: { enabled: true, allowedPolicy: () => true },
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true },
+    backchannelLogout: { enabled: true },
     resourceIndicators: {
       enabled: true,
       // A sign-in that names no resource gets a refresh token for all of them; a token request
@@ -179,6 +184,7 @@ provider.on('grant.error', (ctx, error) => {
   const why = error.error_detail ?? error.error_description;
   console.error('token request refused:', error.error, why);
 });
+provider.on('backchannel.error', (ctx, error) => console.error('back-channel:', error));
 provider.on('server_error', (ctx, error) => console.error(error));
 
 provider.use(async (ctx, next) => {

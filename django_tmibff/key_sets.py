@@ -1,0 +1,60 @@
+"""Providers' public keys: fetched once for all processes, and again when a new one appears."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import jwt
+
+from . import oauth, stores
+from .conf import Provider
+from .exceptions import TokenError
+
+# How long a key set is used before it is fetched again.
+_KEPT_SECONDS = 3600.0
+# Anybody can name a key that does not exist: that must not become load on the provider.
+_REFETCH_SECONDS = 30.0
+_MAX_KEYS = 20
+
+
+def signing_keys(provider: Provider, *, kid: str | None, alg: str) -> list[jwt.PyJWK]:
+    """Return the provider's keys of that ``kid``, or all when it is ``None``, that fit ``alg``."""
+    return _fitting(_kept(provider), kid, alg) or _fitting(_fetched(provider), kid, alg)
+
+
+def _kept(provider: Provider) -> list[Any]:
+    kept = stores.current().recall(_fact(provider))
+    return kept if isinstance(kept, list) else []
+
+
+def _fetched(provider: Provider) -> list[Any]:
+    """Return the keys as they are now; none when they were fetched a moment ago, or cannot be."""
+    store = stores.current()
+    if not store.once(f"{_fact(provider)}:fetched", _REFETCH_SECONDS):
+        return []
+    with suppress(TokenError):
+        keys = oauth.key_set(provider)[:_MAX_KEYS]
+        store.remember(_fact(provider), keys, _KEPT_SECONDS)
+        return keys
+    return []
+
+
+def _fitting(keys: Iterable[Any], kid: str | None, alg: str) -> list[jwt.PyJWK]:
+    found = []
+    for key in keys:
+        with suppress(jwt.PyJWTError, AttributeError, TypeError, ValueError):
+            if _may_sign(key, kid, alg):
+                found.append(jwt.PyJWK(key, alg))
+    return found
+
+
+def _may_sign(key: dict[str, Any], kid: str | None, alg: str) -> bool:
+    return (
+        key.get("use", "sig") == "sig"
+        and key.get("alg", alg) == alg
+        and kid in (None, key.get("kid"))
+    )
+
+
+def _fact(provider: Provider) -> str:
+    return f"jwks:{provider.name}"
