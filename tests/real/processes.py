@@ -156,6 +156,13 @@ class Server(Startable):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
 
+    def kill(self) -> None:
+        """Kill the process and all of its group, without a word."""
+        process, self._process = self._process, None
+        if process is not None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
     def log(self) -> str:
         """Return what the server has printed so far, earlier starts included."""
         return self._log.read_text(errors="replace") if self._log.exists() else ""
