@@ -1,4 +1,4 @@
-"""The stores on real caches: one suite for all, and a Redis that goes away in the middle."""
+"""The stores on real caches: one suite for all, and Redis servers that go away in the middle."""
 
 import re
 from collections.abc import Iterator
@@ -14,15 +14,13 @@ from django_tmibff.stores import caching
 from django_tmibff.stores.base import BaseStore
 from tests.page import SIGN_IN
 from tests.real.memcached import Memcached
-from tests.real.redis import Redis
+from tests.real.processes import wait_until
+from tests.real.redis import QUICK, Redis, RedisBehindSentinel, RedisCluster
 from tests.test_stores import TestKeeping, TestLease, TestSharedFacts, handle
 
 __all__ = ["TestKeeping", "TestLease", "TestSharedFacts", "handle"]
 
 pytestmark = [pytest.mark.real, pytest.mark.django_db]
-
-# A cache that does not answer costs a request this long.
-QUICK = {"socket_connect_timeout": 0.5, "socket_timeout": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -37,10 +35,24 @@ def memcached(tmp_path_factory: Any) -> Iterator[Memcached]:
         yield server
 
 
-@pytest.fixture(params=["django-redis", "Django's Redis", "memcached"])
+@pytest.fixture(scope="module")
+def sentinel(tmp_path_factory: Any) -> Iterator[RedisBehindSentinel]:
+    with RedisBehindSentinel(tmp_path_factory.mktemp("sentinel")) as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: Any) -> Iterator[RedisCluster]:
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as servers:
+        yield servers
+
+
+@pytest.fixture(params=["django-redis", "Django's Redis", "sentinel", "cluster", "memcached"])
 def cache(request: Any, settings: Any) -> str:
     """A real cache, empty, as the default one."""
-    if request.param == "memcached":
+    if request.param in ("sentinel", "cluster"):
+        settings.CACHES = request.getfixturevalue(request.param).settings()
+    elif request.param == "memcached":
         address = request.getfixturevalue("memcached").address
         backend = "django.core.cache.backends.memcached.PyMemcacheCache"
         settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": address}}
@@ -147,3 +159,74 @@ class TestRedisGone:
         caching.write(handle, older, 60)
         assert page.refusal()["error"] == "backend_not_ready"
         assert authorization_server.calls == 1
+
+
+class TestFailover:
+    """A master that dies, and a replica that takes its place."""
+
+    @pytest.fixture
+    def sentinel(self, folder: Path, settings: Any) -> Iterator[RedisBehindSentinel]:
+        """A master, a replica and a sentinel of which the test may kill what it wants."""
+        with RedisBehindSentinel(folder) as servers:
+            settings.CACHES = servers.settings()
+            yield servers
+
+    def test_cached_db_loses_nothing(
+        self,
+        sentinel: RedisBehindSentinel,
+        settings: Any,
+        signed_in: Any,
+        authorization_server: Any,
+    ) -> None:
+        """Neither what the replica never got, nor what is written while there is no master."""
+        settings.TMIBFF_STORE = "django_tmibff.stores.cached_db"
+        page = signed_in(expires_in=0)
+        wait_until(sentinel.is_in_step, 10, "the replica has the expired token")
+        sentinel.cut_replication()
+        assert page.token()["access_token"] == "fresh-1"
+        sentinel.master.kill()
+        assert page.token()["access_token"] == "fresh-1"
+        assert page.token(scope="openid")["access_token"] == "fresh-2"
+        sentinel.wait_for_failover()
+        assert page.token()["access_token"] == "fresh-1"
+        assert page.token(scope="openid")["access_token"] == "fresh-2"
+        assert authorization_server.calls == 2
+
+    def test_cache_loses_what_the_replica_never_got_and_asks_nobody(
+        self,
+        sentinel: RedisBehindSentinel,
+        settings: Any,
+        signed_in: Any,
+        authorization_server: Any,
+    ) -> None:
+        """The replica has a refresh token that was used already: it is not used again."""
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        page = signed_in(expires_in=0)
+        authorization_server.gives(access_token="a", refresh_token="rotated", expires_in=0)
+        wait_until(sentinel.is_in_step, 10, "the replica has the first refresh token")
+        sentinel.cut_replication()
+        assert page.token()["access_token"] == "a"
+        sentinel.master.kill()
+        assert page.refusal()["error"] == "backend_not_ready"
+        sentinel.wait_for_failover()
+        assert caching.read(TokenSet.objects.get().handle).version == 0
+        assert page.refusal()["error"] == "backend_not_ready"
+        assert authorization_server.calls == 1
+        page.store()
+        assert page.token()["access_token"] == SIGN_IN["access_token"]
+
+    def test_cache_keeps_what_the_replica_got(
+        self,
+        sentinel: RedisBehindSentinel,
+        settings: Any,
+        signed_in: Any,
+        authorization_server: Any,
+    ) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        page = signed_in(expires_in=0)
+        authorization_server.gives(access_token="a", refresh_token="rotated", expires_in=0)
+        assert page.token()["access_token"] == "a"
+        wait_until(sentinel.is_in_step, 10, "the replica has the second refresh token")
+        sentinel.fail_over()
+        page.token()
+        assert authorization_server.requests[-1]["refresh_token"] == ["rotated"]

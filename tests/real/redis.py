@@ -90,6 +90,18 @@ class RedisBehindSentinel(Startable):
         wait_until(self._has_failed_over, FAILOVER_SECONDS, "the replica is the master")
         self.master, self.replica = self.replica, self.master
 
+    def cut_replication(self) -> None:
+        """Let the replica learn of nothing any more; it may still become the master."""
+        self.master.ask("ACL SETUSER", "default", "-psync", "-sync")
+        self.master.ask("CLIENT KILL", "TYPE", "replica")
+
+    def is_in_step(self) -> bool:
+        """Return whether the replica has all that the master has."""
+        of_master, of_replica = (
+            server.ask("INFO", "replication") for server in (self.master, self.replica)
+        )
+        return bool(of_master["master_repl_offset"] == of_replica.get("slave_repl_offset"))
+
     def restore(self) -> None:
         """Start the one that was killed as the replica; then all is as after ``start``."""
         self.replica.start()
