@@ -20,18 +20,17 @@ SESSION_COOKIE_SECURE = True
 
 # Beside SQLite: postgresql or mariadb, which conftest.py starts.
 TEST_DATABASE = os.environ.get("TEST_DATABASE", "sqlite")
-ENGINES = {"postgresql": "postgresql", "mariadb": "mysql", "sqlite": "sqlite3"}
+ENGINES = {
+    "postgresql": "django.db.backends.postgresql",
+    "mariadb": "tests.real.mysql",
+    "sqlite": "django.db.backends.sqlite3",
+}
 DATABASES = {
     "default": {
-        "ENGINE": f"django.db.backends.{ENGINES[TEST_DATABASE]}",
+        "ENGINE": ENGINES[TEST_DATABASE],
         "NAME": ":memory:" if TEST_DATABASE == "sqlite" else "tests",
     }
 }
-if TEST_DATABASE == "mariadb":
-    # Without a compiler's help there is only this driver, which Django takes for the other.
-    import pymysql
-
-    pymysql.install_as_MySQLdb()
 
 # One store for all tests that do not choose theirs: db, cached_db or cache.
 TMIBFF_STORE = f"django_tmibff.stores.{os.environ.get('TEST_STORE', 'db')}"

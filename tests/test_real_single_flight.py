@@ -44,6 +44,7 @@ def server(strict_server: StrictServer) -> StrictServer:
         ("postgresql", "db"),
         ("postgresql", "cached_db"),
         ("postgresql", "cache"),
+        ("mariadb", "cached_db"),
     ],
     ids="-".join,
 )

@@ -6,6 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pymysql
+
 from tests.real.components import program
 from tests.real.processes import Server, Startable, accepts_connections, free_port, run
 
@@ -43,6 +45,21 @@ class MariaDB(Startable):
             self.stop()
             raise
 
+    def halt(self) -> None:
+        """Kill the server; its data stay for ``resume``."""
+        if self._server is not None:
+            self._server.kill()
+
+    def resume(self) -> None:
+        """Start the server that was halted."""
+        if self._server is not None:
+            self._server.start()
+
+    def create_database(self, name: str) -> None:
+        """Create an empty database."""
+        with pymysql.connect(host="127.0.0.1", port=self.port, user="root") as connection:
+            connection.query(f"CREATE DATABASE {name}")
+
     def stop(self) -> None:
         """End the server and remove its data."""
         if self._server is not None:
@@ -54,7 +71,7 @@ class MariaDB(Startable):
     def settings(self, name: str) -> dict[str, Any]:
         """Return the entry of Django's ``DATABASES`` for the database of that name."""
         return {
-            "ENGINE": "django.db.backends.mysql",
+            "ENGINE": "tests.real.mysql",
             "HOST": "127.0.0.1",
             "PORT": self.port,
             "USER": "root",

@@ -28,7 +28,7 @@ class PostgreSQL(Startable):
             if os.geteuid() == 0:
                 shutil.chown(self._folder, "postgres")
             self._run("initdb", "-D", "data", "-A", "trust", "-U", "postgres", *INITDB_OPTIONS)
-            self._run("pg_ctl", "start", "-w", "-D", "data", "-l", "log", "-o", self._options())
+            self.resume()
         except BaseException as error:
             error.add_note(self._log())
             self.stop()
@@ -40,8 +40,16 @@ class PostgreSQL(Startable):
         if folder is None:
             return
         if (folder / "data" / "postmaster.pid").exists():
-            self._run("pg_ctl", "stop", "-w", "-D", "data", "-m", "immediate", folder=folder)
+            self._halt(folder)
         shutil.rmtree(folder)
+
+    def halt(self) -> None:
+        """End the server at once; its data stay for ``resume``."""
+        self._halt(self._folder)
+
+    def resume(self) -> None:
+        """Start the server that was halted."""
+        self._run("pg_ctl", "start", "-w", "-D", "data", "-l", "log", "-o", self._options())
 
     def create_database(self, name: str) -> None:
         """Create an empty database."""
@@ -56,6 +64,9 @@ class PostgreSQL(Startable):
             "USER": "postgres",
             "NAME": name,
         }
+
+    def _halt(self, folder: Path | None) -> None:
+        self._run("pg_ctl", "stop", "-w", "-D", "data", "-m", "immediate", folder=folder)
 
     def _log(self) -> str:
         log = self._folder / "log" if self._folder else None

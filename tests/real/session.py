@@ -17,6 +17,7 @@ from typing import Any
 import requests
 
 from tests.real.gunicorn import PROJECT, environment
+from tests.real.mariadb import MariaDB
 from tests.real.postgresql import PostgreSQL
 from tests.real.processes import run
 
@@ -30,7 +31,7 @@ def databases(vendor: str, folder: Path) -> Iterator[dict[str, Any]]:
     if vendor == "sqlite":
         yield {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db")}}
         return
-    with PostgreSQL() as server:
+    with {"postgresql": PostgreSQL, "mariadb": MariaDB}[vendor]() as server:
         server.create_database("testproject")
         yield {"default": server.settings("testproject")}
 
