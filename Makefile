@@ -27,6 +27,9 @@ test: lint
 	TEST_STORE=cache $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
 	@echo "The same with a user model of the project's own, and without time zones:"
 	$(BIN)/pytest -m "not real" --ds=tests.settings_uuid_user --cov --cov-append --cov-report=
+	@echo "The real caches beside the other databases:"
+	TEST_DATABASE=postgresql $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
+	TEST_DATABASE=mariadb $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
 	$(BIN)/coverage report
 
 lint: $(READY)

@@ -19,6 +19,7 @@ from tests.page import Page
 from tests.real.components import ComponentMissing
 from tests.real.mariadb import MariaDB
 from tests.real.postgresql import PostgreSQL
+from tests.real.strict_server import StrictServer
 
 
 @pytest.hookimpl(wrapper=True)
@@ -92,6 +93,20 @@ def authorization_server() -> Iterator[AuthorizationServer]:
     """The authorization server of the settings: answers as it is told to, and counts."""
     with requests_mock.Mocker() as mocker:
         yield AuthorizationServer(mocker)
+
+
+@pytest.fixture(scope="module")
+def strict_server() -> Iterator[StrictServer]:
+    """The authorization server of real apps: rotates, and forgives no reuse."""
+    with StrictServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(strict_server: StrictServer) -> StrictServer:
+    """The same server, which has counted nothing yet."""
+    strict_server.reset()
+    return strict_server
 
 
 @pytest.fixture

@@ -25,6 +25,12 @@ from tests.sealed import contents_of
 pytestmark = pytest.mark.django_db
 
 
+@pytest.fixture(autouse=True, params=["db", "cached_db", "cache"])
+def store(request: Any, settings: Any) -> None:
+    """Each of the stores, for each has its own way to save."""
+    settings.TMIBFF_STORE = f"django_tmibff.stores.{request.param}"
+
+
 @pytest.fixture
 def during_the_call(authorization_server: Any) -> Any:
     """Let something happen once, while the authorization server is being asked."""

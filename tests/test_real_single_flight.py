@@ -1,6 +1,6 @@
 """Single flight over processes: many callers of one session, a server that forgives nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -9,32 +9,20 @@ import requests
 from tests.real.gunicorn import Gunicorn, migrate
 from tests.real.redis import Redis
 from tests.real.session import (
+    DAY,
     databases,
     drop_access_tokens,
     fetch_at_once,
     fetch_token,
     new_session,
+    only_token,
+    token_of,
 )
 from tests.real.strict_server import CLIENT_ID, CLIENT_SECRET, SCOPE, StrictServer
 
 pytestmark = pytest.mark.real
 
 ORDERS = "https://api.example/orders"
-DAY = 24 * 3600
-
-
-@pytest.fixture(scope="module")
-def strict_server() -> Iterator[StrictServer]:
-    """The authorization server of the app."""
-    with StrictServer() as server:
-        yield server
-
-
-@pytest.fixture
-def server(strict_server: StrictServer) -> StrictServer:
-    """The authorization server of the app, which has counted nothing yet."""
-    strict_server.reset()
-    return strict_server
 
 
 @pytest.fixture(
@@ -78,7 +66,7 @@ def test_many_callers_of_an_expired_token_cost_one_refresh(
     server.delay = 0.3
     seen = {signed_in["access_token"]}
     for round_number in (1, 2):
-        token = _only_token(fetch_at_once(app.origin, cookie, [{}] * 50))
+        token = only_token(fetch_at_once(app.origin, cookie, [{}] * 50))
         assert server.refreshes == round_number
         assert server.reuses == 0
         assert token not in seen
@@ -98,7 +86,7 @@ def test_callers_for_different_tokens_of_one_session_take_turns(
     answers = fetch_at_once(app.origin, cookie, queries)
     for kind in kinds:
         own = [one for one, query in zip(answers, queries, strict=True) if query == kind]
-        assert server.is_alive(_only_token(own))
+        assert server.is_alive(only_token(own))
     assert server.refreshes == 3
     assert server.reuses == 0
     assert [answer.json()["scope"] for answer in answers[:3]] == [SCOPE, "email", "orders:read"]
@@ -110,12 +98,12 @@ def test_nobody_waits_for_a_token_that_still_works(app: Gunicorn, server: Strict
     cookie = new_session(app.settings, signed_in, age_seconds=40)
     server.delay = 2.0
     answers = fetch_at_once(app.origin, cookie, [{}] * 20)
-    others = [answer for answer in answers if _token(answer) == signed_in["access_token"]]
+    others = [answer for answer in answers if token_of(answer) == signed_in["access_token"]]
     [renewed] = [answer for answer in answers if answer not in others]
     assert renewed.elapsed.total_seconds() >= 2
     assert max(answer.elapsed.total_seconds() for answer in others) < 1
     assert (server.refreshes, server.reuses) == (1, 0)
-    assert _token(fetch_token(app.origin, cookie)) == _token(renewed)
+    assert token_of(fetch_token(app.origin, cookie)) == token_of(renewed)
 
 
 @pytest.mark.parametrize("authentication", ["header", "form"])
@@ -136,17 +124,6 @@ def test_the_strict_server_revokes_the_family_of_a_reused_refresh_token(
     assert not server.is_alive(first["access_token"])
     assert not server.is_alive(second["access_token"])
     assert server.is_alive(other["refresh_token"])
-
-
-def _token(answer: requests.Response) -> str:
-    assert answer.status_code == 200, answer.text
-    return str(answer.json()["access_token"])
-
-
-def _only_token(answers: Iterable[requests.Response]) -> str:
-    """Return the token that all of them got."""
-    [token] = {_token(answer) for answer in answers}
-    return token
 
 
 def _refresh(server: StrictServer, authentication: str, refresh_token: str) -> dict[str, Any]:

@@ -46,9 +46,9 @@ class MariaDB(Startable):
             raise
 
     def halt(self) -> None:
-        """Kill the server; its data stay for ``resume``."""
+        """End the server; its data stay for ``resume``."""
         if self._server is not None:
-            self._server.kill()
+            self._server.stop()
 
     def resume(self) -> None:
         """Start the server that was halted."""

@@ -8,11 +8,12 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import requests
 
@@ -21,8 +22,11 @@ from tests.real.mariadb import MariaDB
 from tests.real.postgresql import PostgreSQL
 from tests.real.processes import run
 
+T = TypeVar("T")
+
 TIMEOUT_SECONDS = 60
 COOKIE = "sessionid"
+DAY = 24 * 3600
 
 
 @contextmanager
@@ -78,14 +82,31 @@ def fetch_at_once(
     origin: str, cookie: str, queries: Sequence[Mapping[str, str]]
 ) -> list[requests.Response]:
     """Send one request for each query, all in the same moment; return the answers in that order."""
-    together = threading.Barrier(len(queries))
+    return call_at_once([partial(fetch_token, origin, cookie, query) for query in queries])
 
-    def fetch(query: Mapping[str, str]) -> requests.Response:
+
+def call_at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Make all calls in the same moment; return what they return in that order."""
+    together = threading.Barrier(len(calls))
+
+    def call(this: Callable[[], T]) -> T:
         together.wait()
-        return fetch_token(origin, cookie, query)
+        return this()
 
-    with ThreadPoolExecutor(len(queries)) as callers:
-        return list(callers.map(fetch, queries))
+    with ThreadPoolExecutor(len(calls)) as callers:
+        return list(callers.map(call, calls))
+
+
+def token_of(answer: requests.Response) -> str:
+    """Return the access token of an answer, which must be a success."""
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["access_token"])
+
+
+def only_token(answers: Iterable[requests.Response]) -> str:
+    """Return the access token that all of the answers have."""
+    [token] = {token_of(answer) for answer in answers}
+    return token
 
 
 def _run(settings: Mapping[str, Any], action: str, *arguments: object) -> str:
