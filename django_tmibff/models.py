@@ -24,6 +24,13 @@ def in_transaction() -> bool:
     return by_hand or bool(blocks and not blocks[-1]._from_testcase)
 
 
+def hand_back_pooled_connection() -> None:
+    """Leave a pool's connection to others while this thread waits for something else."""
+    connection = connections[router.db_for_write(TokenSet)]
+    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()
+
+
 def to_datetime(seconds: float | None) -> datetime | None:
     """Return that time for a model's column, whatever ``USE_TZ`` says."""
     if seconds is None:

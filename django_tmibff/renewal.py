@@ -32,7 +32,7 @@ from .exceptions import (
     TemporarilyUnavailable,
     TokenError,
 )
-from .models import TokenSet, to_datetime
+from .models import TokenSet, hand_back_pooled_connection, to_datetime
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +156,7 @@ class Holder:
         _check_rate(contents)
         contents.calls.append(time.time())
         self.sent = contents.refresh_token or ""
+        hand_back_pooled_connection()
         try:
             response = oauth.refresh(provider, self.sent, resources=resources, scope=scope)
         except TemporarilyUnavailable as error:

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from typing import TypeGuard
 
-from django.db import Error, connections, router
+from django.db import Error
 
 from . import outage, policy, vault
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import InvalidSession, TemporarilyUnavailable, TokenError
-from .models import TokenSet, to_datetime
+from .models import TokenSet, hand_back_pooled_connection, to_datetime
 from .renewal import Holder, OutdatedError, check_worth_asking, ends_session, lease_seconds
 
 logger = logging.getLogger(__name__)
@@ -123,15 +123,8 @@ def _change(handle: str, change: Callable[[Contents], None]) -> bool:
 
 def _wait_for_lease(handle: str, gives_up_at: float) -> None:
     while TokenSet.objects.is_leased(handle) and time.monotonic() < gives_up_at:
-        _hand_back_pooled_connection()
+        hand_back_pooled_connection()
         time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311  # jitter
-
-
-def _hand_back_pooled_connection() -> None:
-    # Those who wait must not keep a pool's connections from the one who has to save.
-    connection = connections[router.db_for_write(TokenSet)]
-    if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
-        connection.close()
 
 
 def _works(token: AccessToken | None) -> TypeGuard[AccessToken]:

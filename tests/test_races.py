@@ -17,7 +17,7 @@ from django.db import (
 )
 from django.utils import timezone
 
-from django_tmibff import ending, renewal, revocation, single_flight, stores, tokens
+from django_tmibff import ending, models, renewal, revocation, single_flight, stores, tokens
 from django_tmibff.models import NowMilliseconds, TokenSet
 from tests.page import SIGN_IN, Page
 from tests.sealed import contents_of
@@ -222,8 +222,8 @@ class TestWaiting:
             in_atomic_block=False,
             close=lambda: closed.append(True),
         )
-        monkeypatch.setattr(single_flight, "connections", {"default": pooled})
-        single_flight._hand_back_pooled_connection()
+        monkeypatch.setattr(models, "connections", {"default": pooled})
+        models.hand_back_pooled_connection()
         assert closed == [True]
 
 
