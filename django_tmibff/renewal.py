@@ -171,7 +171,9 @@ class Holder:
 
     def _note_answer(self, provider: Provider) -> None:
         if self.probes_outage:
-            outage.end(provider.name)
+            # An answer is not lost because the database is just not there for this.
+            with suppress(Error):
+                outage.end(provider.name)
             self.probes_outage = False
 
     def _extend_lease(self) -> None:

@@ -249,6 +249,25 @@ class TestDatabaseFailing:
 
         return arrange
 
+    def test_r12_an_outage_whose_end_cannot_be_noted_does_not_cost_the_answer(
+        self,
+        signed_in: Any,
+        authorization_server: Any,
+        settings: Any,
+        monkeypatch: Any,
+        token_set: Any,
+    ) -> None:
+        def down(*args: Any) -> None:
+            raise OperationalError("down")
+
+        settings.TMIBFF_OUTAGE_SECONDS = 2
+        page = signed_in(expires_in=0)
+        stores.current().remember("outage-aftermath:default", 2, 60)
+        authorization_server.gives(access_token="a", refresh_token="rotated", expires_in=60)
+        monkeypatch.setattr("django_tmibff.outage.end", down)
+        assert page.token()["access_token"] == "a"
+        assert contents_of(token_set()).refresh_token == "rotated"
+
     @pytest.mark.parametrize(
         "error",
         [
