@@ -17,8 +17,7 @@ from django_tmibff.stores import caching
 from tests.authorization_server import AuthorizationServer
 from tests.page import Page
 from tests.real.components import ComponentMissing
-from tests.real.mariadb import MariaDB
-from tests.real.postgresql import PostgreSQL
+from tests.real.session import DATABASE_SERVERS
 from tests.real.strict_server import StrictServer
 
 
@@ -39,7 +38,7 @@ def django_db_modify_db_settings() -> Iterator[None]:
     if settings.TEST_DATABASE == "sqlite":
         yield
         return
-    with {"postgresql": PostgreSQL, "mariadb": MariaDB}[settings.TEST_DATABASE]() as server:
+    with DATABASE_SERVERS[settings.TEST_DATABASE]() as server:
         connections["default"].settings_dict.update(server.settings("tests"))
         yield
         connections.close_all()

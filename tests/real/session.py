@@ -27,6 +27,10 @@ T = TypeVar("T")
 TIMEOUT_SECONDS = 60
 COOKIE = "sessionid"
 DAY = 24 * 3600
+DATABASE_SERVERS: Mapping[str, type[PostgreSQL | MariaDB]] = {
+    "postgresql": PostgreSQL,
+    "mariadb": MariaDB,
+}
 
 
 @contextmanager
@@ -35,7 +39,7 @@ def databases(vendor: str, folder: Path) -> Iterator[dict[str, Any]]:
     if vendor == "sqlite":
         yield {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": str(folder / "db")}}
         return
-    with {"postgresql": PostgreSQL, "mariadb": MariaDB}[vendor]() as server:
+    with DATABASE_SERVERS[vendor]() as server:
         server.create_database("testproject")
         yield {"default": server.settings("testproject")}
 
