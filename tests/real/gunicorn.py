@@ -34,15 +34,17 @@ class Gunicorn(Server):
         *,
         workers: int = 2,
         threads: int = 4,
+        env: Mapping[str, str] | None = None,
     ) -> None:
         """Take the log's folder and the Django settings laid over the test project's own.
 
         ``settings`` may be replaced until the start: those of the OpenID Provider are known only
-        after it has learned this server's origin.
+        after it has learned this server's origin. ``env`` comes on top of what they need.
         """
         port = free_port()
         self.origin = f"http://localhost:{port}"
         self.settings = dict(settings or {})
+        self._more_env = dict(env or {})
         super().__init__(
             "gunicorn",
             [*GUNICORN, f"--bind=127.0.0.1:{port}", f"--workers={workers}", f"--threads={threads}"],
@@ -53,7 +55,7 @@ class Gunicorn(Server):
 
     def start(self) -> None:
         """Start the workers with the settings as they are now."""
-        self.env = environment(self.settings)
+        self.env = {**environment(self.settings), **self._more_env}
         super().start()
 
 
