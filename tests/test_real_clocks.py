@@ -41,7 +41,6 @@ def hosts(
             "DATABASES": found,
             "CACHES": redis.settings(),
             "TMIBFF_STORE": f"django_tmibff.stores.{request.param}",
-            "TMIBFF_OUTAGE_SECONDS": 1,
         }
         migrate(settings)
         yield [

@@ -1,17 +1,21 @@
 """Single flight over processes: many callers of one session, a server that forgives nothing."""
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import requests
 
 from tests.real.gunicorn import Gunicorn, migrate
+from tests.real.processes import wait_until
 from tests.real.redis import Redis
 from tests.real.session import (
     DAY,
     databases,
     drop_access_tokens,
+    end,
     fetch_at_once,
     fetch_token,
     new_session,
@@ -104,6 +108,30 @@ def test_nobody_waits_for_a_token_that_still_works(app: Gunicorn, server: Strict
     assert max(answer.elapsed.total_seconds() for answer in others) < 1
     assert (server.refreshes, server.reuses) == (1, 0)
     assert token_of(fetch_token(app.origin, cookie)) == token_of(renewed)
+
+
+def test_b4_a_logout_during_a_renewal_leaves_no_living_token_behind(
+    app: Gunicorn, server: StrictServer
+) -> None:
+    """The refresh token that the renewal brings too late is revoked as well."""
+    signed_in = server.new_family()
+    cookie = new_session(app.settings, signed_in, age_seconds=DAY)
+    ended = threading.Event()
+
+    def answer_after_the_end() -> float:
+        server.delay = 0.0
+        return 0.0 if ended.wait(30) else 1.0
+
+    server.delay = answer_after_the_end
+    with ThreadPoolExecutor(1) as callers:
+        answer = callers.submit(fetch_token, app.origin, cookie)
+        wait_until(lambda: server.refreshes == 1, 10, "the renewal is under way")
+        end(app.settings, cookie)
+        ended.set()
+        assert answer.result().json()["error"] == "invalid_session"
+    assert (server.refreshes, server.reuses) == (1, 0)
+    assert not server.is_alive(signed_in["access_token"])
+    assert len({signed_in["refresh_token"], *server.revoked}) == len(server.revoked) == 2
 
 
 @pytest.mark.parametrize("authentication", ["header", "form"])

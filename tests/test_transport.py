@@ -152,6 +152,34 @@ class TestLimits:
                 post(server)
             assert len(server.requests) == 1
 
+    def test_a_kept_connection_that_ends_after_the_request_is_no_reason_to_ask_again(self) -> None:
+        def script() -> Iterator[bytes]:
+            if len(server.requests) > 1:
+                raise OSError
+            yield OK
+
+        with RawServer(script) as server:
+            post(server)
+            with pytest.raises(requests.RequestException):
+                post(server)
+            assert (server.connections, len(server.requests)) == (1, 2)
+
+    @pytest.mark.django_db
+    def test_x5_one_that_drips_costs_a_page_the_sites_time_out(
+        self, signed_in: Any, settings: Any
+    ) -> None:
+        stop = threading.Event()
+        with RawServer(dripping(b"HTTP/1.1 200 OK\r\n\r\n", b" ", stop)) as server:
+            settings.OIDC_OP_TOKEN_ENDPOINT = server.url
+            settings.TMIBFF_AS_TIMEOUT = 0.5
+            page = signed_in(expires_in=0)
+            started = time.monotonic()
+            assert page.refusal()["error"] == "temporarily_unavailable"
+            took = time.monotonic() - started
+            stop.set()
+            assert len(server.requests) == 1
+        assert 0.4 < took < 5.0
+
     def test_nobody_listens(self) -> None:
         with RawServer(list) as server:
             pass

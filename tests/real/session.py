@@ -56,6 +56,11 @@ def drop_access_tokens(settings: Mapping[str, Any], cookie: str) -> None:
     _run(settings, "drop_access_tokens", cookie)
 
 
+def end(settings: Mapping[str, Any], cookie: str) -> None:
+    """End the session's token set, as a logout does."""
+    _run(settings, "end", cookie)
+
+
 def refresh_token(settings: Mapping[str, Any], cookie: str) -> str:
     """Return the refresh token that is kept for the session."""
     return _run(settings, "refresh_token", cookie)
@@ -162,6 +167,13 @@ def _change_password(cookie: str) -> str:
     return str(request.session.session_key)
 
 
+def _end(cookie: str) -> str:
+    from django_tmibff import tokens
+
+    tokens.end(_contents(cookie).handle, "logout")
+    return ""
+
+
 def _refresh_token(cookie: str) -> str:
     return str(_contents(cookie).refresh_token)
 
@@ -177,6 +189,7 @@ def _contents(cookie: str) -> Any:
 ACTIONS: dict[str, Callable[..., str]] = {
     "new_session": _new_session,
     "drop_access_tokens": _drop_access_tokens,
+    "end": _end,
     "refresh_token": _refresh_token,
     "change_password": _change_password,
 }

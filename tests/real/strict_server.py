@@ -46,7 +46,7 @@ class StrictServer(Startable):
     Its tokens and counts outlive ``stop()``, and it starts again on the same port. ``delay``: how
     many seconds it takes to answer, or what returns them; the token is rotated before. Counts:
     ``refreshes`` that succeeded, ``reuses`` of a refresh token that had been rotated already,
-    ``revocations`` asked for.
+    ``revocations`` asked for; ``revoked``: the tokens for which they were.
     """
 
     def __init__(self) -> None:
@@ -74,6 +74,7 @@ class StrictServer(Startable):
         """Start counting anew and answer without delay; the families stay."""
         self.delay: float | Callable[[], float] = 0.0
         self.refreshes = self.reuses = self.revocations = 0
+        self.revoked: set[str] = set()
 
     def django_settings(self) -> dict[str, Any]:
         """Return the settings with which the test project is this server's client."""
@@ -148,6 +149,7 @@ class StrictServer(Startable):
 
     def _revoke(self, form: Form) -> Answer:
         self.revocations += 1
+        self.revoked.add(form.get("token", ""))
         family = self._families.get(form.get("token", ""))
         if family is not None:
             family.revoked = True
