@@ -13,12 +13,17 @@ from django_tmibff.models import TokenSet
 from django_tmibff.stores import caching
 from django_tmibff.stores.base import BaseStore
 from tests.page import SIGN_IN
+from tests.real import redis_cluster
 from tests.real.memcached import Memcached
 from tests.real.processes import wait_until
 from tests.real.redis import QUICK, Redis, RedisBehindSentinel, RedisCluster
 from tests.test_stores import TestKeeping, TestLease, TestSharedFacts, handle
 
 __all__ = ["TestKeeping", "TestLease", "TestSharedFacts", "handle"]
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "stores.md"
+# What differs between the docs and these tests.
+ADDRESSES = {"LOCATION", "SENTINELS", "CONNECTION_FACTORY"}
 
 pytestmark = [pytest.mark.real, pytest.mark.django_db]
 
@@ -50,12 +55,8 @@ def cluster(tmp_path_factory: Any) -> Iterator[RedisCluster]:
 @pytest.fixture(params=["django-redis", "Django's Redis", "sentinel", "cluster", "memcached"])
 def cache(request: Any, settings: Any) -> str:
     """A real cache, empty, as the default one."""
-    if request.param in ("sentinel", "cluster"):
+    if request.param in ("sentinel", "cluster", "memcached"):
         settings.CACHES = request.getfixturevalue(request.param).settings()
-    elif request.param == "memcached":
-        address = request.getfixturevalue("memcached").address
-        backend = "django.core.cache.backends.memcached.PyMemcacheCache"
-        settings.CACHES = {"default": {"BACKEND": backend, "LOCATION": address}}
     else:
         use(settings, request.getfixturevalue("redis"), request.param)
     caches["default"].clear()
@@ -76,6 +77,39 @@ def use(settings: Any, redis: Redis, client: str) -> None:
 def store(request: Any, settings: Any, cache: str) -> BaseStore:
     settings.TMIBFF_STORE = f"django_tmibff.stores.{request.param}"
     return stores.current()
+
+
+@pytest.mark.parametrize(
+    ("heading", "component"),
+    [
+        ("one Redis", "redis"),
+        ("Redis behind Sentinel", "sentinel"),
+        ("Redis Cluster", "cluster"),
+        ("memcached", "memcached"),
+    ],
+)
+def test_the_settings_in_the_docs_work(
+    request: Any, settings: Any, heading: str, component: str
+) -> None:
+    """As they stand there, with the tests' own addresses."""
+    [code] = re.findall(rf"```python\n# {heading}\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    found: dict[str, Any] = {}
+    exec(code, found)  # noqa: S102  # our own docs
+    real = request.getfixturevalue(component).settings()["default"]
+    cache = found["CACHES"]["default"]
+    for place in (cache, cache["OPTIONS"]):
+        own = {**real, **real.get("OPTIONS", {})}
+        place |= {name: own[name] for name in ADDRESSES & place.keys() & own.keys()}
+    settings.CACHES = found["CACHES"]
+    handle = "d" * 32
+    caching.write(handle, stores.Stored("default", 1, False, b"sealed"), 60)
+    assert caching.read(handle).data == b"sealed"
+    assert [caching.once("docs", 60), caching.once("docs", 60)] == [True, False]
+    caches["default"].clear()
+
+
+def test_the_connection_factory_in_the_docs_is_the_tested_one() -> None:
+    assert Path(redis_cluster.__file__).read_text() in DOCS.read_text()
 
 
 def test_a_second_read_comes_from_the_cache(

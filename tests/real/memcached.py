@@ -1,6 +1,7 @@
 """A memcached server of the tests' own, on a free loopback port."""
 
 from pathlib import Path
+from typing import Any
 
 from tests.real.components import program
 from tests.real.processes import Server, accepts_connections, free_port
@@ -20,3 +21,8 @@ class Memcached(Server):
             folder=folder,
             ready=lambda: accepts_connections(self.port),
         )
+
+    def settings(self) -> dict[str, Any]:
+        """Return Django's ``CACHES`` with this server."""
+        backend = "django.core.cache.backends.memcached.PyMemcacheCache"
+        return {"default": {"BACKEND": backend, "LOCATION": self.address}}

@@ -115,6 +115,7 @@ class RedisBehindSentinel(Startable):
             "CONNECTION_FACTORY": "django_redis.pool.SentinelConnectionFactory",
             "SENTINELS": [["127.0.0.1", self._sentinel_port]],
             "CONNECTION_POOL_KWARGS": QUICK,
+            "SENTINEL_KWARGS": {**QUICK, "retry": None},
         }
         return {
             "default": {
