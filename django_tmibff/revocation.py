@@ -9,7 +9,7 @@ from . import oauth, outage, stores, vault
 from .conf import settings
 from .contents import Contents
 from .exceptions import TokenError, forgets_locals
-from .models import TokenSet
+from .models import TokenSet, hand_back_pooled_connection
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,7 @@ def take_on(contents: Contents) -> None:
 def _revoked(contents: Contents) -> bool:
     if contents.refresh_token is None:
         return True
+    hand_back_pooled_connection()
     try:
         oauth.revoke(oauth.provider(contents.provider), contents.refresh_token)
     except TokenError as error:

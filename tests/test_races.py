@@ -226,6 +226,28 @@ class TestWaiting:
         models.hand_back_pooled_connection()
         assert closed == [True]
 
+    @pytest.mark.parametrize("module", ["renewal", "revocation"])
+    def test_nor_does_who_asks_the_authorization_server(
+        self,
+        signed_in: Any,
+        authorization_server: Any,
+        token_set: Any,
+        monkeypatch: Any,
+        django_capture_on_commit_callbacks: Any,
+        module: str,
+    ) -> None:
+        calls: list[tuple[int, int]] = []
+
+        def note() -> None:
+            calls.append((authorization_server.calls, len(authorization_server.revoked)))
+
+        monkeypatch.setattr(f"django_tmibff.{module}.hand_back_pooled_connection", note)
+        signed_in(expires_in=0).token()
+        with django_capture_on_commit_callbacks(execute=True):
+            tokens.end(token_set(), "test")
+        assert authorization_server.revoked == [SIGN_IN["refresh_token"]]
+        assert calls == [(0, 0) if module == "renewal" else (1, 0)]
+
 
 class TestDatabaseFailing:
     """The answer of the authorization server is saved before anyone sees it, whatever it takes."""
