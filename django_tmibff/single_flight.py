@@ -15,6 +15,7 @@ from typing import TypeGuard
 from django.db import Error
 
 from . import outage, policy, vault
+from .conf import settings
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import InvalidSession, TemporarilyUnavailable, TokenError
 from .models import TokenSet, hand_back_pooled_connection, to_datetime
@@ -64,7 +65,8 @@ def _obtained(
 ) -> AccessToken:
     handle = contents.handle
     refused = current if forced else None
-    gives_up_at = time.monotonic() + lease_seconds()
+    # A holder that crashes may have taken its lease after we came; then somebody calls anew.
+    gives_up_at = time.monotonic() + lease_seconds() + settings.as_timeout
     while time.monotonic() < gives_up_at:
         probes = outage.check(contents.provider)
         owner = secrets.token_hex(16)

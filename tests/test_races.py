@@ -201,6 +201,24 @@ class TestWaiting:
         )
         assert page.token()["access_token"] == "fresh-1"
 
+    def test_nor_does_it_cost_more_to_whoever_came_before_it_took_the_lease(
+        self, signed_in: Any, token_set: Any, authorization_server: Any, monkeypatch: Any
+    ) -> None:
+        page = signed_in(expires_in=0)
+        TokenSet.objects.take_lease(token_set().handle, "crashed", 3600)
+        start = time.monotonic()
+        waited = 0
+
+        def wait_a_second(seconds: float) -> None:
+            nonlocal waited
+            waited += 1
+            if waited > renewal.lease_seconds():
+                TokenSet.objects.update(lease_until=NowMilliseconds() - 1)
+
+        monkeypatch.setattr("time.monotonic", lambda: start + waited)
+        monkeypatch.setattr("django_tmibff.single_flight.time.sleep", wait_a_second)
+        assert page.token()["access_token"] == "fresh-1"
+
     def test_nobody_waits_for_ever(
         self, signed_in: Any, token_set: Any, authorization_server: Any, monkeypatch: Any
     ) -> None:
