@@ -13,6 +13,7 @@ from urllib.parse import quote_plus
 import requests
 from django.utils.http import parse_http_date_safe
 from requests.auth import AuthBase, HTTPBasicAuth
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from . import transport
 from .conf import Provider, settings
@@ -203,8 +204,17 @@ def _unavailable_for_any_failure() -> Iterator[None]:
         yield
     except Exception as error:
         # requests lets many kinds through; whatever it is, there was no OAuth answer.
-        no_connection = isinstance(error, requests.ConnectionError)
-        raise TemporarilyUnavailable(no_connection=no_connection) from error
+        raise TemporarilyUnavailable(no_connection=_is_no_connection(error)) from error
+
+
+def _is_no_connection(error: Exception) -> bool:
+    """Return whether nobody was there, rather than somebody who took the request and fell silent.
+
+    The latter may be one broken resource; requests calls both a ``ConnectionError``.
+    """
+    causes = (ProtocolError, ReadTimeoutError)
+    fell_silent = any(isinstance(cause, causes) for cause in error.args)
+    return isinstance(error, requests.ConnectionError) and not fell_silent
 
 
 def _client_authentication(provider: Provider) -> tuple[AuthBase, list[tuple[str, str]]]:

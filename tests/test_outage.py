@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import requests
 from django.db.models import F
+from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
 from django_tmibff.models import Note, TokenSet
 from tests.page import SIGN_IN, Page
@@ -18,6 +19,11 @@ pytestmark = pytest.mark.django_db
 
 NOBODY_THERE = {"exc": requests.ConnectionError("refused")}
 BROKEN = {"status_code": 503}
+# What requests makes of a server that takes the request, and then hangs up or says no more.
+FELL_SILENT = {
+    "hung-up": {"exc": requests.ConnectionError(ProtocolError("Connection aborted."))},
+    "slow": {"exc": requests.ConnectionError(ReadTimeoutError(None, None, "Read timed out."))},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +82,16 @@ def test_x5_one_token_sets_failures_are_no_outage(
         authorization_server.answers(**BROKEN)
         retry_after(expired)
     assert other.token()["access_token"] == "fresh-4"
+
+
+@pytest.mark.parametrize("answer", FELL_SILENT.values(), ids=FELL_SILENT.keys())
+def test_x5_silence_after_the_request_is_no_failed_connection(
+    expired: Page, other: Page, authorization_server: Any, answer: dict[str, Any]
+) -> None:
+    """It may be one resource's, and that blocks nobody."""
+    authorization_server.answers(**answer)
+    retry_after(expired)
+    assert other.token()["access_token"] == "fresh-2"
 
 
 def test_x5_two_token_sets_failures_are_one(
