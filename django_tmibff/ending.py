@@ -39,7 +39,11 @@ def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool
             transaction.on_commit(lambda: _end_session(session_key), using=using, robust=True)
     logger.info("token set %s ended: %s", handle, reason)
     signals.session_ended.send_robust(
-        TokenSet, handle=handle, provider=stored.provider, reason=reason
+        TokenSet,
+        handle=handle,
+        provider=stored.provider,
+        reason=reason,
+        owes_revocation=debt is not None,
     )
     return True
 

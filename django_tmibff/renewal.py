@@ -86,6 +86,7 @@ class Holder:
     holds_lease: bool = True
     sent: str | None = field(default=None, repr=False)
     answered: bool = False
+    seconds: float = 0.0
 
     def renew(self) -> AccessToken:
         try:
@@ -157,6 +158,7 @@ class Holder:
         contents.calls.append(time.time())
         self.sent = contents.refresh_token or ""
         hand_back_pooled_connection()
+        started_at = time.monotonic()
         try:
             response = oauth.refresh(provider, self.sent, resources=resources, scope=scope)
         except TemporarilyUnavailable as error:
@@ -165,6 +167,8 @@ class Holder:
         except TokenError:
             self._note_answer(provider)
             raise
+        finally:
+            self.seconds += time.monotonic() - started_at
         self.answered = True
         self._note_answer(provider)
         return response
@@ -219,6 +223,7 @@ class Holder:
             provider=contents.provider,
             resources=token.key.resources,
             scope=token.scope,
+            seconds=self.seconds,
         )
 
     def _note_failure(self, contents: Contents, error: TokenError) -> None:
@@ -228,7 +233,11 @@ class Holder:
         logger.log(level, "token set %s not renewed: %s", self.handle, error.error)
         self._save(contents, last_error=error.error[:100], last_error_at=timezone.now())
         signals.renewal_failed.send_robust(
-            TokenSet, handle=self.handle, provider=contents.provider, error=error.error
+            TokenSet,
+            handle=self.handle,
+            provider=contents.provider,
+            error=error.error,
+            seconds=self.seconds,
         )
 
     def _save(self, contents: Contents, **columns: Any) -> None:

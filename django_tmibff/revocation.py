@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from . import oauth, outage, stores, vault
+from . import oauth, outage, signals, stores, vault
 from .conf import settings
 from .contents import Contents
 from .exceptions import TokenError, forgets_locals
@@ -59,6 +59,7 @@ def give_up(handle: str) -> None:
     stored = stores.current().get(handle, fresh=True)
     if stored is not None and _nothing_owed(handle, stored.version):
         logger.error("token set %s never revoked: given up", handle)
+        _tell(handle, stored.provider, "given up")
 
 
 @forgets_locals
@@ -93,9 +94,17 @@ def _revoked(contents: Contents) -> bool:
         oauth.revoke(oauth.provider(contents.provider), contents.refresh_token)
     except TokenError as error:
         logger.warning("token set %s not revoked: %s", contents.handle, error.error)
+        _tell(contents.handle, contents.provider, "failed")
         return False
     logger.info("token set %s revoked", contents.handle)
+    _tell(contents.handle, contents.provider, "delivered")
     return True
+
+
+def _tell(handle: str, provider: str, outcome: str) -> None:
+    signals.revocation_tried.send_robust(
+        TokenSet, handle=handle, provider=provider, outcome=outcome
+    )
 
 
 def _nothing_owed(handle: str, version: int) -> bool:

@@ -14,7 +14,7 @@ from typing import TypeGuard
 
 from django.db import Error
 
-from . import outage, policy, vault
+from . import outage, policy, signals, vault
 from .conf import settings
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import InvalidSession, TemporarilyUnavailable, TokenError
@@ -124,9 +124,12 @@ def _change(handle: str, change: Callable[[Contents], None]) -> bool:
 
 
 def _wait_for_lease(handle: str, gives_up_at: float) -> None:
+    started_at = time.monotonic()
     while TokenSet.objects.is_leased(handle) and time.monotonic() < gives_up_at:
         hand_back_pooled_connection()
         time.sleep(random.uniform(*_POLL_SECONDS))  # noqa: S311  # jitter
+    seconds = time.monotonic() - started_at
+    signals.lease_waited.send_robust(TokenSet, handle=handle, seconds=seconds)
 
 
 def _works(token: AccessToken | None) -> TypeGuard[AccessToken]:

@@ -128,23 +128,11 @@ def get(
     """
     _refuse_transaction()
     resources = (resource,) if isinstance(resource, str) else tuple(resource)
-    policy.check_resources(resources)
-    scopes = policy.split_scope(scope or "")
-    contents = _contents_of(source)
-    if contents is None:
-        raise BackendNotReady("No tokens were kept for this session when it was signed in.")
-    key = policy.wanted(resources, scopes, contents, time.time())
     try:
-        token = _stored_or_renewed(source, contents, key, refused)
+        return _got(source, resources, scope, refused)
     except TokenError as error:
-        if renewal.ends_session(error):
-            ending.end_with_session(source, contents)
+        signals.token_refused.send_robust(TokenSet, handle=_handle_of(source), error=error.error)
         raise
-    _keep_up(source, contents)
-    signals.token_served.send_robust(
-        TokenSet, handle=contents.handle, resources=key.resources, scope=token.scope
-    )
-    return token
 
 
 @forgets_locals
@@ -263,6 +251,31 @@ def _refuse_transaction() -> None:
             " atomic block, or take the view out of ATOMIC_REQUESTS with"
             " @transaction.non_atomic_requests."
         )
+
+
+def _got(
+    source: HttpRequest | TokenSet,
+    resources: tuple[str, ...],
+    scope: str | None,
+    refused: str | None,
+) -> AccessToken:
+    policy.check_resources(resources)
+    scopes = policy.split_scope(scope or "")
+    contents = _contents_of(source)
+    if contents is None:
+        raise BackendNotReady("No tokens were kept for this session when it was signed in.")
+    key = policy.wanted(resources, scopes, contents, time.time())
+    try:
+        token = _stored_or_renewed(source, contents, key, refused)
+    except TokenError as error:
+        if renewal.ends_session(error):
+            ending.end_with_session(source, contents)
+        raise
+    _keep_up(source, contents)
+    signals.token_served.send_robust(
+        TokenSet, handle=contents.handle, resources=key.resources, scope=token.scope
+    )
+    return token
 
 
 def _stored_or_renewed(

@@ -28,6 +28,9 @@ ALL_SIGNALS = (
     signals.renewal_failed,
     signals.session_ended,
     signals.token_served,
+    signals.token_refused,
+    signals.lease_waited,
+    signals.revocation_tried,
 )
 FRESH = {
     "access_token": "canary-fresh",
