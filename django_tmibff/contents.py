@@ -63,7 +63,10 @@ class AccessToken:
 
     def seconds_left(self, now: float) -> float:
         """Return how long this token still lives: infinite where its lifetime is not known."""
-        return math.inf if self.expires_at is None else self.expires_at - now
+        if self.expires_at is None:
+            return math.inf
+        # Never more than its lifetime: a host whose clock is ahead may have stamped it.
+        return self.expires_at - max(now, self.issued_at)
 
     @property
     def expires_in(self) -> int | None:

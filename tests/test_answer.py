@@ -44,6 +44,13 @@ class TestContent:
         later(300.5)
         assert page.token()["expires_in"] in (698, 699)
 
+    def test_r2_never_more_than_was_told_although_another_hosts_clock_is_ahead(
+        self, signed_in: Any, later: Any
+    ) -> None:
+        page = signed_in(expires_in=1000)
+        later(-3600)
+        assert page.token()["expires_in"] == 1000
+
     @pytest.mark.parametrize("expires_in", [..., None, "", "soon", [], True, "nan"])
     def test_r2_left_out_when_it_was_never_told(self, signed_in: Any, expires_in: Any) -> None:
         assert "expires_in" not in signed_in(expires_in=expires_in).token()

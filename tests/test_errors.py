@@ -451,6 +451,15 @@ class TestRemembered:
         monkeypatch.setattr("time.time", lambda: later)
         assert expired.token(scope="openid")["access_token"] == "fresh-2"
 
+    def test_x7_nor_for_long_where_another_hosts_clock_was_ahead(
+        self, expired: Page, authorization_server: Any, monkeypatch: Any
+    ) -> None:
+        authorization_server.refuses("invalid_scope")
+        expired.refusal(scope="openid")
+        earlier = time.time() - 3600
+        monkeypatch.setattr("time.time", lambda: earlier)
+        assert expired.token(scope="openid")["access_token"] == "fresh-2"
+
     def test_x7_a_new_sign_in_forgets_it(self, expired: Page, authorization_server: Any) -> None:
         authorization_server.refuses("invalid_scope")
         expired.refusal(scope="openid")
