@@ -18,9 +18,9 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.middleware import SessionRefresh
 
-from . import crypto, policy, stores
+from . import client_auth, crypto, policy, stores
 from .backends import OIDCAuthenticationBackend
-from .conf import DEFAULTS, settings
+from .conf import DEFAULT_PROVIDER, DEFAULTS, settings
 from .exceptions import InvalidTarget
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
@@ -58,7 +58,6 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
     """E002: a setting whose value cannot be used."""
     uses: tuple[Callable[[], object], ...] = (
         stores.current,
-        settings.provider,
         _use_providers,
         _use_resources,
         _use_session_info,
@@ -214,8 +213,8 @@ def _keeps_tokens(path: str) -> bool:
 
 
 def _use_providers() -> None:
-    for name in settings.provider_names:
-        settings.provider(name)
+    for name in (DEFAULT_PROVIDER, *settings.provider_names):
+        client_auth.credentials(settings.provider(name))
 
 
 def _use_resources() -> None:

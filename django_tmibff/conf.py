@@ -11,7 +11,14 @@ from django.core.exceptions import ImproperlyConfigured
 logger = logging.getLogger(__name__)
 
 NarrowerScope = Literal["ask", "ask-strict", "refuse", "serve"]
-ClientAuth = Literal["client_secret_basic", "client_secret_post"]
+ClientAuthMethod = Literal[
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "tls_client_auth",
+    "self_signed_tls_client_auth",
+]
 
 DEFAULT_PROVIDER = "default"
 DEFAULT_CLAIMS = (
@@ -53,6 +60,22 @@ DEFAULTS: dict[str, Any] = {
 
 def _setting(name: str) -> Any:
     return getattr(django_settings, name, DEFAULTS[name])
+
+
+@dataclass(frozen=True)
+class ClientAuth:
+    """How this site authenticates at an authorization server.
+
+    ``key``: PEM or a JWK, private; ``aud``: whom a signed assertion is for, the issuer where it is
+    not given. ``certificate``: the path of a PEM file with certificate and key, or both paths.
+    """
+
+    method: ClientAuthMethod
+    key: Any = field(default=None, repr=False)
+    alg: str | None = None
+    kid: str | None = None
+    aud: str | None = None
+    certificate: str | tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -187,11 +210,19 @@ class Settings:
         if name != DEFAULT_PROVIDER and name not in own:
             raise ImproperlyConfigured(f"TMIBFF_PROVIDERS has no provider named {name!r}.")
         try:
-            return Provider(**{**self._oidc_provider(), **own.get(name, {}), "name": name})
+            return self._provider(name, own.get(name, {}))
         except TypeError as error:
             raise ImproperlyConfigured(
                 f"TMIBFF_PROVIDERS[{name!r}] has an unknown member."
             ) from error
+
+    def _provider(self, name: str, own: Mapping[str, Any]) -> Provider:
+        members = {**self._oidc_provider(), **own, "name": name}
+        if "client_auth" in own:
+            members["client_auth"] = _client_auth(
+                own["client_auth"], f"TMIBFF_PROVIDERS[{name!r}]['client_auth']"
+            )
+        return Provider(**members)
 
     @property
     def providers(self) -> Sequence[Provider]:
@@ -232,21 +263,33 @@ class Settings:
 
     def _client_auth(self) -> ClientAuth:
         chosen = _setting("TMIBFF_CLIENT_AUTH")
-        if chosen is None:
-            basic = getattr(django_settings, "OIDC_TOKEN_USE_BASIC_AUTH", False)
-            return "client_secret_basic" if basic else "client_secret_post"
-        method = chosen.get("method") if isinstance(chosen, Mapping) else None
-        if method not in get_args(ClientAuth):
-            raise ImproperlyConfigured(
-                f"TMIBFF_CLIENT_AUTH['method'] must be one of {', '.join(get_args(ClientAuth))}."
-            )
-        return cast(ClientAuth, method)
+        if chosen is not None:
+            return _client_auth(chosen, "TMIBFF_CLIENT_AUTH")
+        basic = getattr(django_settings, "OIDC_TOKEN_USE_BASIC_AUTH", False)
+        return ClientAuth("client_secret_basic" if basic else "client_secret_post")
 
     def _sign_in_scope(self) -> str:
         """Return the scope that mozilla-django-oidc asks for at sign-in."""
         extra = getattr(django_settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {})
         requested = getattr(django_settings, "OIDC_RP_SCOPES", "openid email")
         return cast(str, extra.get("scope", requested))
+
+
+def _client_auth(chosen: Any, setting: str) -> ClientAuth:
+    """Return what ``setting`` says of client authentication; raises ``ImproperlyConfigured``."""
+    method = chosen.get("method", "") if isinstance(chosen, Mapping) else ""
+    if method not in get_args(ClientAuthMethod):
+        raise ImproperlyConfigured(
+            f"{setting}['method'] must be one of {', '.join(get_args(ClientAuthMethod))}."
+        )
+    if method == "private_key_jwt" and not chosen.get("key"):
+        raise ImproperlyConfigured(f"{setting}['key'] must be a private key, as PEM or JWK.")
+    if method.endswith("tls_client_auth") and not chosen.get("certificate"):
+        raise ImproperlyConfigured(f"{setting}['certificate'] must be the path of a PEM file.")
+    try:
+        return ClientAuth(**chosen)
+    except TypeError:
+        raise ImproperlyConfigured(f"{setting} has an unknown member.") from None
 
 
 settings = Settings()

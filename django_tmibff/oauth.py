@@ -1,6 +1,7 @@
 """The only room that talks to the authorization server: refresh and revocation."""
 
 import json
+import logging
 import math
 import re
 import time
@@ -11,11 +12,12 @@ from typing import Any, NoReturn, Self
 from urllib.parse import quote_plus
 
 import requests
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.http import parse_http_date_safe
-from requests.auth import AuthBase, HTTPBasicAuth
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from . import transport
+from . import client_auth, transport
+from .client_auth import Parameters
 from .conf import Provider, settings
 from .contents import AccessToken, TokenKey
 from .exceptions import (
@@ -24,6 +26,8 @@ from .exceptions import (
     TemporarilyUnavailable,
     TokenError,
 )
+
+logger = logging.getLogger(__name__)
 
 # RFC 6749 appendix A: what a token, and what an error and its description, may hold.
 _TOKEN = re.compile(r"[\x20-\x7E]+")
@@ -120,6 +124,17 @@ def provider(name: str) -> Provider:
     return found
 
 
+def exchange(provider: Provider, parameters: Mapping[str, str], *, seconds: float) -> TokenResponse:
+    """Return what an authorization code gives (RFC 6749 §4.1.3), within ``seconds``.
+
+    ``parameters``: the code, ``redirect_uri``, and PKCE's ``code_verifier``. Raises what
+    ``refresh`` does.
+    """
+    sent = [("grant_type", "authorization_code"), *parameters.items()]
+    secrets = [parameters.get("code", ""), parameters.get("code_verifier", "")]
+    return _tokens(provider, sent, secrets=secrets, seconds=seconds)
+
+
 def refresh(
     provider: Provider, refresh_token: str, *, resources: Iterable[str] = (), scope: str = ""
 ) -> TokenResponse:
@@ -128,16 +143,22 @@ def refresh(
     Raises ``AuthorizationServerRefused``; ``TemporarilyUnavailable`` when there was no OAuth
     answer; ``BackendNotReady`` when it refused without an OAuth error (X4, X5).
     """
-    requested_at = time.time()
     parameters = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
     parameters += [("resource", resource) for resource in resources]
     if scope:
         parameters.append(("scope", scope))
+    return _tokens(provider, parameters, secrets=[refresh_token], seconds=settings.as_timeout)
+
+
+def _tokens(
+    provider: Provider, parameters: Parameters, *, secrets: list[str], seconds: float
+) -> TokenResponse:
     if not provider.token_endpoint:
         raise BackendNotReady("This site does not know the authorization server's token endpoint.")
-    answer = _post(provider, provider.token_endpoint, parameters)
+    requested_at = time.time()
+    answer = _post(provider, provider.token_endpoint, parameters, seconds)
     if not 200 <= answer.status < 300:
-        raise _failure(answer, secrets=(refresh_token, provider.client_secret))
+        raise _failure(answer, secrets=[*secrets, provider.client_secret])
     response = _token_response(answer, requested_at)
     if response is None:
         raise TemporarilyUnavailable("The authorization server's answer was not a token response.")
@@ -159,7 +180,7 @@ def revoke(provider: Provider, refresh_token: str) -> None:
     if not provider.revocation_endpoint:
         return
     parameters = [("token", refresh_token), ("token_type_hint", "refresh_token")]
-    answer = _post(provider, provider.revocation_endpoint, parameters)
+    answer = _post(provider, provider.revocation_endpoint, parameters, settings.as_timeout)
     if not 200 <= answer.status < 300:
         raise _failure(answer, secrets=(refresh_token, provider.client_secret))
 
@@ -185,17 +206,26 @@ def key_set(provider: Provider) -> list[Any]:
     return keys
 
 
-def _post(provider: Provider, url: str, parameters: list[tuple[str, str]]) -> transport.Answer:
-    auth, credentials = _client_authentication(provider)
+def _post(provider: Provider, url: str, parameters: Parameters, seconds: float) -> transport.Answer:
+    sent = _credentials(provider)
     with _unavailable_for_any_failure():
         return transport.post(
             url,
-            [*parameters, *credentials],
-            auth=auth,
-            seconds=settings.as_timeout,
+            [*parameters, *sent.parameters],
+            auth=sent.auth,
+            certificate=sent.certificate,
+            seconds=seconds,
             verify=provider.verify,
             proxies=provider.proxies,
         )
+
+
+def _credentials(provider: Provider) -> client_auth.Credentials:
+    try:
+        return client_auth.credentials(provider)
+    except ImproperlyConfigured as error:
+        logger.error("provider %s is not set up: %s", provider.name, error)  # noqa: TRY400  # its text says it all
+        raise BackendNotReady("This site's client cannot authenticate.") from None
 
 
 @contextmanager
@@ -215,18 +245,6 @@ def _is_no_connection(error: Exception) -> bool:
     causes = (ProtocolError, ReadTimeoutError)
     fell_silent = any(isinstance(cause, causes) for cause in error.args)
     return isinstance(error, requests.ConnectionError) and not fell_silent
-
-
-def _client_authentication(provider: Provider) -> tuple[AuthBase, list[tuple[str, str]]]:
-    """Return the client's authentication as header and as form parameters (RFC 6749 §2.3.1)."""
-    if provider.client_auth == "client_secret_basic":
-        # Both halves are form-encoded before they are joined with a colon.
-        user, password = quote_plus(provider.client_id), quote_plus(provider.client_secret)
-        return HTTPBasicAuth(user, password), []
-    return transport.NoAuth(), [
-        ("client_id", provider.client_id),
-        ("client_secret", provider.client_secret),
-    ]
 
 
 def _failure(answer: transport.Answer, *, secrets: Iterable[str]) -> TokenError:

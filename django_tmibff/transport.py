@@ -31,6 +31,10 @@ _CHUNK_BYTES = 16 * 1024
 _POOL_SIZE = 32
 
 
+# Of a client: the path of a file with certificate and key, or the paths of both.
+Certificate = str | tuple[str, str]
+
+
 class AnswerTooLargeError(requests.RequestException):
     """The server sent more than an OAuth answer can be."""
 
@@ -49,6 +53,7 @@ def post(
     data: list[tuple[str, str]],
     *,
     auth: AuthBase,
+    certificate: Certificate | None = None,
     seconds: float,
     verify: bool | str = True,
     proxies: Mapping[str, str] | None = None,
@@ -59,7 +64,7 @@ def post(
     token already. ``auth`` is required, for without one requests would look into ``~/.netrc``.
     Raises ``requests.RequestException``.
     """
-    return _answer("POST", url, data, auth, seconds, verify, proxies)
+    return _answer("POST", url, data, auth, certificate, seconds, verify, proxies)
 
 
 def get(
@@ -70,7 +75,7 @@ def get(
     proxies: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return what is at ``url``, as ``post`` does."""
-    return _answer("GET", url, None, NoAuth(), seconds, verify, proxies)
+    return _answer("GET", url, None, NoAuth(), None, seconds, verify, proxies)
 
 
 class NoAuth(AuthBase):
@@ -85,6 +90,7 @@ def _answer(
     url: str,
     data: list[tuple[str, str]] | None,
     auth: AuthBase,
+    certificate: Certificate | None,
     seconds: float,
     verify: bool | str,
     proxies: Mapping[str, str] | None,
@@ -97,6 +103,7 @@ def _answer(
             url,
             data=data,
             auth=auth,
+            cert=certificate,
             headers={"Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=_timeout(seconds),
             verify=verify,
