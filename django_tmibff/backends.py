@@ -91,7 +91,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
         provider = settings.provider()
         parameters = {name: payload[name] for name in payload if name in _OF_THE_CODE}
         try:
-            response = oauth.exchange(provider, parameters, seconds=self._seconds())
+            response = oauth.exchange_code(provider, parameters, seconds=self._seconds())
         except TokenError as error:
             raise SignInRefusedError(
                 f"the provider's token endpoint gave no tokens ({error})"

@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 logger = logging.getLogger(__name__)
 
+ResourceRequest = Literal["resource", "audience", "scope_prefix", "token_exchange"]
 NarrowerScope = Literal["ask", "ask-strict", "refuse", "serve"]
 ClientAuthMethod = Literal[
     "client_secret_basic",
@@ -95,6 +96,8 @@ class Provider:
     client_secret: str = field(repr=False)
     client_auth: ClientAuth
     scope: str
+    resource_request: ResourceRequest
+    resources_at_sign_in: bool
     verify: bool | str
     # A proxy's URL may hold its password.
     proxies: Mapping[str, str] | None = field(repr=False)
@@ -218,6 +221,11 @@ class Settings:
 
     def _provider(self, name: str, own: Mapping[str, Any]) -> Provider:
         members = {**self._oidc_provider(), **own, "name": name}
+        if members["resource_request"] not in get_args(ResourceRequest):
+            raise ImproperlyConfigured(
+                f"TMIBFF_PROVIDERS[{name!r}]['resource_request'] must be one of"
+                f" {', '.join(get_args(ResourceRequest))}."
+            )
         if "client_auth" in own:
             members["client_auth"] = _client_auth(
                 own["client_auth"], f"TMIBFF_PROVIDERS[{name!r}]['client_auth']"
@@ -257,6 +265,8 @@ class Settings:
             "client_secret": getattr(django_settings, "OIDC_RP_CLIENT_SECRET", ""),
             "client_auth": self._client_auth(),
             "scope": self._sign_in_scope(),
+            "resource_request": "resource",
+            "resources_at_sign_in": False,
             "verify": getattr(django_settings, "OIDC_VERIFY_SSL", True),
             "proxies": getattr(django_settings, "OIDC_PROXY", None),
         }

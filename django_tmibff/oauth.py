@@ -124,7 +124,9 @@ def provider(name: str) -> Provider:
     return found
 
 
-def exchange(provider: Provider, parameters: Mapping[str, str], *, seconds: float) -> TokenResponse:
+def exchange_code(
+    provider: Provider, parameters: Mapping[str, str], *, seconds: float
+) -> TokenResponse:
     """Return what an authorization code gives (RFC 6749 §4.1.3), within ``seconds``.
 
     ``parameters``: the code, ``redirect_uri``, and PKCE's ``code_verifier``. Raises what
@@ -136,18 +138,24 @@ def exchange(provider: Provider, parameters: Mapping[str, str], *, seconds: floa
 
 
 def refresh(
-    provider: Provider, refresh_token: str, *, resources: Iterable[str] = (), scope: str = ""
+    provider: Provider, refresh_token: str, parameters: Iterable[tuple[str, str]] = ()
 ) -> TokenResponse:
-    """Return what the refresh token gives (RFC 6749 §6, RFC 8707 §2.2).
+    """Return what the refresh token gives (RFC 6749 §6).
 
-    Raises ``AuthorizationServerRefused``; ``TemporarilyUnavailable`` when there was no OAuth
-    answer; ``BackendNotReady`` when it refused without an OAuth error (X4, X5).
+    ``parameters`` come on top: ``scope``, ``resource`` and the like. Raises
+    ``AuthorizationServerRefused``; ``TemporarilyUnavailable`` when there was no OAuth answer;
+    ``BackendNotReady`` when it refused without an OAuth error (X4, X5).
     """
-    parameters = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)]
-    parameters += [("resource", resource) for resource in resources]
-    if scope:
-        parameters.append(("scope", scope))
-    return _tokens(provider, parameters, secrets=[refresh_token], seconds=settings.as_timeout)
+    sent = [("grant_type", "refresh_token"), ("refresh_token", refresh_token), *parameters]
+    return _tokens(provider, sent, secrets=[refresh_token], seconds=settings.as_timeout)
+
+
+def exchange_token(provider: Provider, parameters: Parameters, *, secret: str) -> TokenResponse:
+    """Return what a token exchange gives (RFC 8693 §2); raises what ``refresh`` does.
+
+    ``secret``: what must not come back in an error, the subject token.
+    """
+    return _tokens(provider, parameters, secrets=[secret], seconds=settings.as_timeout)
 
 
 def _tokens(

@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db import (
@@ -21,7 +21,7 @@ from django.db import (
 from django.db.models import F
 from django.utils import timezone
 
-from . import oauth, outage, policy, revocation, signals, vault
+from . import oauth, outage, policy, resource_requests, revocation, signals, vault
 from .conf import Provider, settings
 from .contents import CALL_WINDOW, AccessToken, Contents, Refusal, TokenKey
 from .exceptions import (
@@ -33,6 +33,7 @@ from .exceptions import (
     TokenError,
 )
 from .models import TokenSet, hand_back_pooled_connection, to_datetime
+from .resource_requests import Request
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ class Holder:
     def _ask(self, contents: Contents) -> oauth.TokenResponse:
         scope = policy.requested_scope(self.key)
         try:
-            return self._refresh(contents, self.key.resources, scope)
+            return self._send(contents, self.key.resources, scope)
         except AuthorizationServerRefused as refusal:
             if refusal.error != "invalid_grant":
                 raise
@@ -138,7 +139,7 @@ class Holder:
         if not plain:
             self._extend_lease()
             try:
-                response = self._refresh(contents)
+                response = self._send(contents)
             except AuthorizationServerRefused as again:
                 if again.error != "invalid_grant":
                     raise
@@ -150,17 +151,18 @@ class Holder:
         contents.refresh_token = None
         raise GrantEnded(refusal, made_session=contents.made_session) from refusal
 
-    def _refresh(
+    def _send(
         self, contents: Contents, resources: tuple[str, ...] = (), scope: str = ""
     ) -> oauth.TokenResponse:
         provider = oauth.provider(contents.provider)
         _check_rate(contents)
         contents.calls.append(time.time())
         self.sent = contents.refresh_token or ""
+        request = self._request(provider, contents, resources, scope)
         hand_back_pooled_connection()
         started_at = time.monotonic()
         try:
-            response = oauth.refresh(provider, self.sent, resources=resources, scope=scope)
+            response = resource_requests.send(provider, request)
         except TemporarilyUnavailable as error:
             outage.report(provider.name, self.handle, no_connection=error.no_connection)
             raise
@@ -172,6 +174,17 @@ class Holder:
         self.answered = True
         self._note_answer(provider)
         return response
+
+    def _request(
+        self, provider: Provider, contents: Contents, resources: tuple[str, ...], scope: str
+    ) -> Request:
+        request = Request(self.sent or "", resources=resources, scope=scope)
+        if not resource_requests.needs_subject_token(provider, resources):
+            return request
+        subject = policy.fitting(contents, TokenKey(), time.time())
+        if subject is None:
+            raise OutdatedError  # It has expired since it was looked at.
+        return replace(request, subject_token=subject.value)
 
     def _note_answer(self, provider: Provider) -> None:
         if self.probes_outage:

@@ -14,7 +14,7 @@ from typing import TypeGuard
 
 from django.db import Error
 
-from . import outage, policy, signals, vault
+from . import oauth, outage, policy, resource_requests, signals, vault
 from .conf import settings
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import InvalidSession, TemporarilyUnavailable, TokenError
@@ -68,6 +68,7 @@ def _obtained(
     # A holder that crashes may have taken its lease after we came; then somebody calls anew.
     gives_up_at = time.monotonic() + lease_seconds() + settings.as_timeout
     while time.monotonic() < gives_up_at:
+        _ensure_subject_token(contents, key, session_seconds)
         probes = outage.check(contents.provider)
         owner = secrets.token_hex(16)
         if TokenSet.objects.take_lease(handle, owner, lease_seconds()):
@@ -82,6 +83,18 @@ def _obtained(
         if token is not None and token != refused:
             return token
     raise TemporarilyUnavailable("The token is being renewed; this takes longer than it should.")
+
+
+def _ensure_subject_token(contents: Contents, key: TokenKey, session_seconds: float | None) -> None:
+    """Get the sign-in's own access token first, where ``key``'s is exchanged for it."""
+    provider = oauth.provider(contents.provider)
+    if not resource_requests.needs_subject_token(provider, key.resources):
+        return
+    contents = vault.read(contents.handle)
+    token = policy.fitting(contents, TokenKey(), time.time())
+    if token is None or policy.is_due(token, time.time()):
+        check_worth_asking(contents, TokenKey())
+        _obtained(contents, TokenKey(), token, forced=False, session_seconds=session_seconds)
 
 
 def renew(contents: Contents, key: TokenKey) -> AccessToken:

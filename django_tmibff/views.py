@@ -1,14 +1,18 @@
 """The endpoints: parse, call one verb, render. And the sign-in's callback."""
 
 import logging
+from urllib.parse import urlencode
 
 from django.conf import settings as django_settings
 from django.contrib import auth
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.utils.module_loading import import_string
-from mozilla_django_oidc.views import OIDCAuthenticationCallbackView
+from mozilla_django_oidc.views import (
+    OIDCAuthenticationCallbackView,
+    OIDCAuthenticationRequestView,
+)
 
-from . import http, logout, tokens
+from . import http, logout, resource_requests, tokens
 from .conf import settings
 from .exceptions import InvalidRequest
 
@@ -68,6 +72,21 @@ def backchannel_logout(request: HttpRequest) -> HttpResponse:
         logger.warning("logout token refused: %s", refused)
         raise InvalidRequest(f"The logout token was refused: {refused}.") from refused
     return http.answer({})
+
+
+class OIDCRequestView(OIDCAuthenticationRequestView):
+    """mozilla-django-oidc's authorization request, for ``OIDC_AUTHENTICATE_CLASS``.
+
+    It names the resources too, where the provider is to hear of them at sign-in.
+    """
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        response: HttpResponse = super().get(request)
+        resources = resource_requests.at_sign_in(settings.provider())
+        if resources:
+            # mozilla-django-oidc's own parameters cannot be repeated.
+            response["Location"] += f"&{urlencode(resources)}"
+        return response
 
 
 class OIDCCallbackView(OIDCAuthenticationCallbackView):

@@ -61,6 +61,7 @@ AUTHENTICATION_BACKENDS = [
     "django_tmibff.backends.OIDCAuthenticationBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
+OIDC_AUTHENTICATE_CLASS = "django_tmibff.views.OIDCRequestView"
 LOGIN_URL = "oidc_authentication_init"
 LOGIN_REDIRECT_URL = "/"
 LOGIN_REDIRECT_URL_FAILURE = "/?sign-in=failed"

@@ -257,5 +257,5 @@ def test_an_authorization_code_that_is_refused_is_not_repeated_in_the_error(
 ) -> None:
     authorization_server.refuses("invalid_grant", error_description="canary-code is unknown")
     with pytest.raises(oauth.TokenError) as raised:
-        oauth.exchange(our_settings.provider(), {"code": "canary-code"}, seconds=5)
+        oauth.exchange_code(our_settings.provider(), {"code": "canary-code"}, seconds=5)
     assert "canary" not in str(raised.value)

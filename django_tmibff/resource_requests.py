@@ -1,0 +1,133 @@
+"""How a token for a resource is asked for: authorization servers know four ways.
+
+One small function for each; nothing else knows which provider does what.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from . import oauth
+from .client_auth import Parameters
+from .conf import Provider, settings
+from .exceptions import InvalidTarget
+
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a name
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a name
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked for, and what it is asked with.
+
+    ``subject_token``: the sign-in's own access token, where ``needs_subject_token`` says so.
+    """
+
+    refresh_token: str = field(repr=False)
+    subject_token: str | None = field(default=None, repr=False)
+    resources: tuple[str, ...] = ()
+    scope: str = ""
+
+
+def send(provider: Provider, request: Request) -> oauth.TokenResponse:
+    """Return what the authorization server gives; raises what ``oauth.refresh`` does."""
+    if not request.resources:
+        return oauth.refresh(provider, request.refresh_token, _scope(request.scope))
+    return _WAYS[provider.resource_request](provider, request)
+
+
+def needs_subject_token(provider: Provider, resources: tuple[str, ...]) -> bool:
+    """Return whether a token for ``resources`` is had for another access token."""
+    return bool(resources) and provider.resource_request == "token_exchange"
+
+
+def at_sign_in(provider: Provider) -> Parameters:
+    """Return what the sign-in asks for, so that renewals may have it later."""
+    if not provider.resources_at_sign_in:
+        return []
+    match provider.resource_request:
+        case "resource":
+            return [("resource", resource) for resource in settings.resources]
+        case "audience":
+            return [("audience", resource) for resource in list(settings.resources)[:1]]
+    return []
+
+
+def _by_resource(provider: Provider, request: Request) -> oauth.TokenResponse:
+    """RFC 8707 §2.2."""
+    named = [("resource", resource) for resource in request.resources]
+    return _refreshed(provider, request, [*named, *_scope(request.scope)])
+
+
+def _by_audience(provider: Provider, request: Request) -> oauth.TokenResponse:
+    """As Auth0 has it: ``audience``, one at a time."""
+    audience = _only(request.resources)
+    return _refreshed(provider, request, [("audience", audience), *_scope(request.scope)])
+
+
+def _by_scope_prefix(provider: Provider, request: Request) -> oauth.TokenResponse:
+    """As Entra ID has it: each scope value begins with the resource, one at a time."""
+    resource = _only(request.resources)
+    values = request.scope.split() or [".default"]
+    prefixed = " ".join(f"{resource}/{value}" for value in values)
+    response = _refreshed(provider, request, _scope(prefixed))
+    return _without_prefix(response, f"{resource}/")
+
+
+def _by_token_exchange(provider: Provider, request: Request) -> oauth.TokenResponse:
+    """RFC 8693 §2.1: the sign-in's access token for one that the resource takes."""
+    parameters = [
+        ("grant_type", TOKEN_EXCHANGE),
+        ("subject_token", request.subject_token or ""),
+        ("subject_token_type", ACCESS_TOKEN_TYPE),
+        ("requested_token_type", ACCESS_TOKEN_TYPE),
+        *(("audience", resource) for resource in request.resources),
+        *_scope(request.scope),
+        *_extra(request.resources),
+    ]
+    response = oauth.exchange_token(provider, parameters, secret=request.subject_token or "")
+    # One that came along would not be the session's own.
+    return replace(response, refresh_token=None, refresh_expires_in=None)
+
+
+_WAYS: dict[str, Callable[[Provider, Request], oauth.TokenResponse]] = {
+    "resource": _by_resource,
+    "audience": _by_audience,
+    "scope_prefix": _by_scope_prefix,
+    "token_exchange": _by_token_exchange,
+}
+
+
+def _refreshed(provider: Provider, request: Request, parameters: Parameters) -> oauth.TokenResponse:
+    extra = _extra(request.resources)
+    return oauth.refresh(provider, request.refresh_token, [*parameters, *extra])
+
+
+def _scope(scope: str) -> Parameters:
+    return [("scope", scope)] if scope else []
+
+
+def _only(resources: tuple[str, ...]) -> str:
+    if len(resources) > 1:
+        raise InvalidTarget("This authorization server gives tokens for one resource at a time.")
+    return resources[0]
+
+
+def _extra(resources: tuple[str, ...]) -> Parameters:
+    """Return the parameters that the site adds for these resources (RFC 9396 among them)."""
+    merged: dict[str, Any] = {}
+    for resource in resources:
+        merged |= settings.resources.get(resource, {}).get("extra", {})
+    return [(name, _text(value)) for name, value in merged.items()]
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, Mapping | list | tuple) else str(value)
+
+
+def _without_prefix(response: oauth.TokenResponse, prefix: str) -> oauth.TokenResponse:
+    if response.scope is None:
+        return response
+    values = (value.removeprefix(prefix) for value in response.scope.split())
+    return replace(response, scope=" ".join(values))
