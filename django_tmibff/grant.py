@@ -1,13 +1,19 @@
 """What a sign-in brings: a token response and claims, put into a token set."""
 
+import logging
 import math
 from collections.abc import Mapping
 from typing import Any
 
+import jwt
+
 from . import oauth
 from .conf import settings
 from .contents import Contents, TokenKey
+from .exceptions import BackendNotReady
 from .models import to_datetime
+
+logger = logging.getLogger(__name__)
 
 # Claims that are kept beside those that the site lists: what identifies a sign-in.
 _IDENTITY_CLAIMS = ("iss", "sub", "sid", "auth_time", "acr", "amr")
@@ -29,9 +35,40 @@ def fill(
     contents.refresh_expires_at = response.refresh_expires_at
     contents.expires_at = contents.ends_at(session_seconds)
     contents.id_token = response.id_token
-    kept = {*_IDENTITY_CLAIMS, *settings.session_info_claims}
-    contents.claims = {n: v for n, v in claims.items() if n in kept and _is_plain(v)}
+    contents.claims = _kept(claims)
     contents.put(response.token(TokenKey(), default_scope=None))
+
+
+def follow(contents: Contents, id_token: str, *, client_id: str) -> None:
+    """Take over the ID token that came with a renewal, and what it says of the user.
+
+    It must be about the same sign-in (OpenID Connect Core §12.2); its signature is not needed, for
+    it came from the token endpoint itself (§3.1.3.7). Raises ``BackendNotReady``.
+    """
+    if not {"iss", "sub"} <= contents.claims.keys():
+        return  # Another kind of sign-in.
+    claims = _unverified(id_token)
+    audience = claims.get("aud")
+    same_user = all(claims.get(name) == contents.claims[name] for name in ("iss", "sub"))
+    for_us = client_id in (audience if isinstance(audience, list) else [audience])
+    if not same_user or not for_us:
+        logger.error("token set %s got the ID token of another sign-in", contents.handle)
+        raise BackendNotReady("The authorization server answered for another sign-in.")
+    contents.id_token = id_token
+    contents.claims = {**contents.claims, **_kept(claims)}
+
+
+def _unverified(id_token: str) -> dict[str, Any]:
+    try:
+        claims = jwt.decode(id_token, options={"verify_signature": False})
+    except (jwt.PyJWTError, ValueError, RecursionError):
+        return {}
+    return claims
+
+
+def _kept(claims: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {*_IDENTITY_CLAIMS, *settings.session_info_claims}
+    return {n: v for n, v in claims.items() if n in kept and _is_plain(v)}
 
 
 def take_over(contents: Contents, old: Contents) -> None:

@@ -21,7 +21,7 @@ from django.db import (
 from django.db.models import F
 from django.utils import timezone
 
-from . import oauth, outage, policy, resource_requests, revocation, signals, vault
+from . import grant, oauth, outage, policy, resource_requests, revocation, signals, vault
 from .conf import Provider, settings
 from .contents import CALL_WINDOW, AccessToken, Contents, Refusal, TokenKey
 from .exceptions import (
@@ -173,6 +173,8 @@ class Holder:
             self.seconds += time.monotonic() - started_at
         self.answered = True
         self._note_answer(provider)
+        if response.id_token is not None:
+            grant.follow(contents, response.id_token, client_id=provider.client_id)
         return response
 
     def _request(

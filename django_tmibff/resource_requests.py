@@ -88,7 +88,7 @@ def _by_token_exchange(provider: Provider, request: Request) -> oauth.TokenRespo
     ]
     response = oauth.exchange_token(provider, parameters, secret=request.subject_token or "")
     # One that came along would not be the session's own.
-    return replace(response, refresh_token=None, refresh_expires_in=None)
+    return replace(response, refresh_token=None, refresh_expires_in=None, id_token=None)
 
 
 _WAYS: dict[str, Callable[[Provider, Request], oauth.TokenResponse]] = {
