@@ -12,6 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.cache import caches
 from django.db import connections, router
 
+from django_tmibff import transport
 from django_tmibff.models import TokenSet
 from django_tmibff.stores import caching
 from tests.authorization_server import AuthorizationServer
@@ -61,6 +62,15 @@ def commit_at_once(monkeypatch: Any) -> None:
         return work() if in_test else after_commit(work)
 
     monkeypatch.setattr(caching, "after_commit", at_once)
+
+
+@pytest.fixture
+def new_pool() -> Iterator[None]:
+    """Let the calls of the test be made over connections of its own."""
+    transport._session.cache_clear()
+    yield
+    transport._session().close()
+    transport._session.cache_clear()
 
 
 @pytest.fixture

@@ -21,12 +21,7 @@ OK = http(b'{"access_token": "a"}')
 FORM = [("grant_type", "refresh_token")]
 
 
-@pytest.fixture(autouse=True)
-def new_pool() -> Iterator[None]:
-    transport._session.cache_clear()
-    yield
-    transport._session().close()
-    transport._session.cache_clear()
+pytestmark = pytest.mark.usefixtures("new_pool")
 
 
 def post(server: RawServer, seconds: float = 5.0) -> transport.Answer:

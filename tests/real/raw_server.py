@@ -3,6 +3,7 @@
 import re
 import socket
 import ssl
+import struct
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -17,7 +18,11 @@ def http(body: bytes, *, status: str = "200 OK", headers: str = "") -> bytes:
 
 
 class RawServer:
-    """Plays ``script`` to each request; ``requests`` holds what arrived."""
+    """Plays ``script`` to each request; ``requests`` holds what arrived.
+
+    A script that raises ``ConnectionAbortedError`` closes the connection, one that raises
+    ``ConnectionResetError`` resets it.
+    """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None) -> None:
         """Listen on a free loopback port, over https if ``tls`` is given."""
@@ -65,8 +70,16 @@ class RawServer:
             self._accepted.append(stream)
             while request := _request(stream):
                 self.requests.append(request)
-                for part in self.script():
-                    stream.sendall(part)
+                self._play(stream)
+
+    def _play(self, stream: socket.socket) -> None:
+        try:
+            for part in self.script():
+                stream.sendall(part)
+        except ConnectionResetError:
+            # Without time to linger, closing sends a reset.
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            raise
 
     def _secured(self, connection: socket.socket) -> socket.socket:
         if self._tls is None:

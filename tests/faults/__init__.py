@@ -1,0 +1,1 @@
+"""What is down, what comes of it, and the page in the docs that says so."""
