@@ -269,3 +269,43 @@ AUTHORIZATION_SERVER = (
         logs=RENEWED,
     ),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """Something else that is down, and what the page gets; the authorization server is well.
+
+    ``answers``: one for each state of the stored token. ``loses``: what it had is gone for good.
+    """
+
+    what: str
+    stores: tuple[str, ...]
+    answers: tuple[str, str, str]
+    loses: bool = False
+
+    def first(self, state: str) -> str:
+        """Return what the page gets meanwhile."""
+        return self.answers[STATES.index(state)]
+
+    def second(self, state: str) -> str:
+        """Return what it gets once all is well again."""
+        if self.loses:
+            return self.first(state)
+        return STORED if state == VALID else NEW
+
+
+CACHE_SILENT = "The cache takes connections and says nothing"
+CACHE_LOST = "The cache is down, and comes back empty"
+DATABASE_DOWN = "The database is down"
+DATABASE_READ_ONLY = "The database takes no writes"
+KEYS_LOST = "The keys are gone"
+
+BESIDE = (
+    Beside(what=CACHE_SILENT, stores=("cached_db",), answers=(STORED, NEW, NEW)),
+    Beside(what=CACHE_SILENT, stores=("cache",), answers=(NOT_READY,) * 3),
+    Beside(what=CACHE_LOST, stores=("cached_db",), answers=(STORED, NEW, NEW)),
+    Beside(what=CACHE_LOST, stores=("cache",), answers=(NOT_READY,) * 3, loses=True),
+    Beside(what=DATABASE_DOWN, stores=STORES, answers=(UNAVAILABLE,) * 3),
+    Beside(what=DATABASE_READ_ONLY, stores=STORES, answers=(STORED, STORED, UNAVAILABLE)),
+    Beside(what=KEYS_LOST, stores=STORES, answers=(NOT_READY,) * 3),
+)

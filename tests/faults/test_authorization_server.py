@@ -9,8 +9,9 @@ import pytest
 from django.http import HttpResponse
 
 from django_tmibff.models import TokenSet
+from tests.faults.answers import check_answer
 from tests.faults.server import FaultyServer, hangs
-from tests.faults.sign_in import STORED_TOKEN, sign_in
+from tests.faults.sign_in import sign_in
 from tests.faults.table import (
     AFTER_OUTAGE,
     AFTER_REFUSAL,
@@ -22,7 +23,6 @@ from tests.faults.table import (
     ORDERS,
     REPLACED,
     STATES,
-    STORED,
     UNAVAILABLE,
     VALID,
     Row,
@@ -121,22 +121,6 @@ def let_pass(row: Row, settings: Any, monkeypatch: Any) -> None:
     if row.asked_again == AFTER_REFUSAL:
         later = time.time() + 31
         monkeypatch.setattr("time.time", lambda: later)
-
-
-def check_answer(answer: HttpResponse, expected: str, server: FaultyServer) -> None:
-    assert {"no-store", "private"} <= set(answer.headers["Cache-Control"].split(", "))
-    assert answer.headers["Content-Type"] == "application/json"
-    data = json.loads(answer.content)
-    if expected in (STORED, NEW):
-        token = STORED_TOKEN if expected == STORED else server.newest
-        assert (answer.status_code, data.pop("access_token")) == (200, token)
-        assert data.keys() <= {"token_type", "expires_in", "scope"}
-        assert all(type(data.get(name, "")) is str for name in ("token_type", "scope"))
-        assert type(data.get("expires_in", 0)) is int
-    else:
-        assert (answer.status_code, data["error"]) == (400, expected)
-        assert data.keys() <= {"error", "error_description", "login_url"}
-        assert "canary" not in answer.content.decode()
 
 
 def check_advice(answer: HttpResponse, row: Row) -> None:
