@@ -368,6 +368,13 @@ class TestCachedDatabase:
         assert "could not be written to the cache" in caplog.text
         assert "canary" not in caplog.text
 
+    def test_a_read_waits_for_it_once(
+        self, store: BaseStore, handle: str, cache: Any, caplog: Any
+    ) -> None:
+        cache(down=True)
+        store.get(handle)
+        assert caplog.text.count("the cache fails") == 1
+
     def test_facts_go_to_the_database_then(self, store: BaseStore, cache: Any) -> None:
         cache(down=True)
         store.remember("outage", 1, 60)

@@ -4,10 +4,9 @@ The database is the truth: a cache that is down, flushed or behind costs time an
 """
 
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from django.db import Error
 
@@ -17,8 +16,6 @@ from . import caching, db
 from .base import Stored
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class TokenStore(db.TokenStore):
@@ -30,7 +27,11 @@ class TokenStore(db.TokenStore):
         # What a transaction sees may be older than the cache's entry, or never be committed.
         if fresh or in_transaction():
             return super().get(handle, fresh=fresh)
-        cached = _unless_it_fails(lambda: caching.read(handle))
+        try:
+            cached = caching.read(handle)
+        except caching.CacheFailsError:
+            # A cache that says nothing would take its time-out for the writing too.
+            return super().get(handle, fresh=True)
         return self._filled(handle) if cached is None else cached
 
     def put(self, handle: str, data: bytes | None, **options: Any) -> bool:
@@ -74,7 +75,8 @@ class TokenStore(db.TokenStore):
         stored = super().get(handle, fresh=True)
         if stored is not None:
             entry = _entry(stored)
-            _unless_it_fails(lambda: caching.fill(handle, entry, settings.cache_seconds))
+            with suppress(caching.CacheFailsError):
+                caching.fill(handle, entry, settings.cache_seconds)
         return stored
 
     def _publish(self, handle: str) -> None:
@@ -100,9 +102,3 @@ class TokenStore(db.TokenStore):
 def _entry(stored: Stored) -> Stored:
     """Return what the cache gets: of an ended set a tombstone, not the token that is owed."""
     return replace(stored, data=None) if stored.ended else stored
-
-
-def _unless_it_fails(ask: Callable[[], T]) -> T | None:
-    with suppress(caching.CacheFailsError):
-        return ask()
-    return None
