@@ -129,10 +129,11 @@ def hangs(before: bytes) -> Play:
 
 def drips(server: FaultyServer, form: Form) -> Iterator[bytes]:
     """Send a byte at a time, often enough for any time-out between two."""
-    for byte in _json({"access_token": "canary-dripped"}):
+    yield b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
+    for _ in range(round(PATIENCE_SECONDS / DRIP_SECONDS)):
         if server.well.wait(DRIP_SECONDS):
             return
-        yield bytes([byte])
+        yield b" "
 
 
 def rotates_and_hangs_up(server: FaultyServer, form: Form) -> Iterable[bytes]:
