@@ -1,12 +1,13 @@
 """Outages of authorization servers, known to all processes: a time-out once, not for each worker.
 
-It takes a failed connection, or failures of two token sets, to call it an outage: one broken
-resource blocks nobody. While it lasts nobody asks; then one asks at a time, until one is answered.
-No times are kept, only facts that expire, for hosts' clocks differ.
+It takes a failed connection, or failures of two token sets, to call it an outage; but not for one
+and the same resource: one that is broken blocks nobody. While it lasts nobody asks; then one asks at
+a time, until one is answered. No times are kept, only facts that expire, for hosts' clocks differ.
 """
 
 import logging
 import math
+from collections.abc import Sequence
 
 from . import stores
 from .conf import settings
@@ -45,13 +46,15 @@ def lasts(provider: str) -> bool:
     return bool(settings.outage_seconds) and stores.current().recall(_outage(provider)) is not None
 
 
-def report(provider: str, handle: str, *, no_connection: bool) -> None:
-    """Note that a call for the token set ``handle`` got no OAuth answer."""
+def report(
+    provider: str, handle: str, *, resources: Sequence[str] = (), no_connection: bool
+) -> None:
+    """Note that a call for the token set ``handle``, and ``resources``, got no OAuth answer."""
     store = stores.current()
     if not settings.outage_seconds or store.recall(_outage(provider)) is not None:
         return
     last = store.recall(_aftermath(provider))
-    if last is None and not no_connection and not _is_second(provider, handle):
+    if last is None and not no_connection and not _is_second(provider, handle, resources):
         return
     seconds = settings.outage_seconds if last is None else min(last * 2, LONGEST_SECONDS)
     store.remember(_aftermath(provider), seconds, seconds + _AFTERMATH_SECONDS)
@@ -65,13 +68,19 @@ def end(provider: str) -> None:
     logger.warning("provider %s answers again", provider)
 
 
-def _is_second(provider: str, handle: str) -> bool:
-    """Return whether another token set's call has failed shortly before."""
+def _is_second(provider: str, handle: str, resources: Sequence[str]) -> bool:
+    """Return whether another token set's call has failed shortly before.
+
+    And not for the same resource only: that may be what is broken.
+    """
     store = stores.current()
     first = store.recall(f"outage-suspicion:{provider}")
-    if first is None:
-        store.remember(f"outage-suspicion:{provider}", handle, _SUSPICION_SECONDS)
-    return first not in (None, handle)
+    if not isinstance(first, list):
+        suspicion = [handle, list(resources)]
+        store.remember(f"outage-suspicion:{provider}", suspicion, _SUSPICION_SECONDS)
+        return False
+    same_resource = bool(resources) and list(resources) == first[1]
+    return first[0] != handle and not same_resource
 
 
 def _outage(provider: str) -> str:

@@ -164,7 +164,12 @@ class Holder:
         try:
             response = resource_requests.send(provider, request)
         except TemporarilyUnavailable as error:
-            outage.report(provider.name, self.handle, no_connection=error.no_connection)
+            outage.report(
+                provider.name,
+                self.handle,
+                resources=resources,
+                no_connection=error.no_connection,
+            )
             raise
         except TokenError:
             self._note_answer(provider)

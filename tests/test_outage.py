@@ -104,6 +104,25 @@ def test_x5_two_token_sets_failures_are_one(
     assert authorization_server.calls == 2
 
 
+@pytest.mark.parametrize(("same", "is_outage"), [(True, False), (False, True)])
+def test_x5_one_broken_resource_blocks_nobody(
+    expired: Page,
+    other: Page,
+    authorization_server: Any,
+    settings: Any,
+    same: bool,
+    is_outage: bool,
+) -> None:
+    orders, mail = "https://api.example/orders", "https://api.example/mail"
+    settings.TMIBFF_RESOURCES = [orders, mail]
+    asked = [(expired, orders), (other, orders if same else mail)]
+    for page, resource in asked:
+        authorization_server.answers(**BROKEN)
+        assert page.refusal(resource=resource)["error"] == "temporarily_unavailable"
+    answer = json.loads(expired.fetch().content)
+    assert ("error" in answer) is is_outage
+
+
 def test_r10_a_token_that_still_works_is_served_meanwhile(
     expired: Page, other: Page, authorization_server: Any, monkeypatch: Any
 ) -> None:
