@@ -1,6 +1,8 @@
 """Revocation of refresh tokens (RFC 7009): owed from a token set's end until delivered (B4)."""
 
 import logging
+import math
+import time
 from datetime import datetime, timedelta
 
 from django.utils import timezone
@@ -22,8 +24,10 @@ _ATTEMPTS = 3
 
 def owed(contents: Contents) -> Contents | None:
     """Return what is kept of a token set that ends: the refresh token, if it can be revoked."""
+    if contents.refresh_token is None or time.time() >= (contents.refresh_expires_at or math.inf):
+        return None
     provider = settings.find_provider(contents.provider)
-    if contents.refresh_token is None or provider is None or not provider.revocation_endpoint:
+    if provider is None or not provider.revocation_endpoint:
         return None
     return Contents(
         handle=contents.handle,
@@ -54,12 +58,14 @@ def settle(handle: str) -> bool:
     return _nothing_owed(handle, contents.version)
 
 
-def give_up(handle: str) -> None:
-    """Forget the revocation that the token set owes."""
+def give_up(handle: str) -> bool:
+    """Forget the revocation that the token set owes; false when somebody else was faster."""
     stored = stores.current().get(handle, fresh=True)
-    if stored is not None and _nothing_owed(handle, stored.version):
-        logger.error("token set %s never revoked: given up", handle)
-        _tell(handle, stored.provider, "given up")
+    if stored is None or not _nothing_owed(handle, stored.version):
+        return False
+    logger.error("token set %s never revoked: given up", handle)
+    _tell(handle, stored.provider, "given up")
+    return True
 
 
 @forgets_locals

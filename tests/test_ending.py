@@ -107,6 +107,16 @@ class TestRevocation:
         assert sealed_of(token_set()) is None
         assert token_set().revoke_at is None
 
+    def test_a_refresh_token_that_has_expired_needs_none(
+        self, signed_in: Any, end: Any, authorization_server: Any, token_set: Any, monkeypatch: Any
+    ) -> None:
+        signed_in(refresh_token_expires_in=60)
+        now = revocation.time.time()
+        monkeypatch.setattr(revocation.time, "time", lambda: now + 61)
+        end(token_set())
+        assert authorization_server.revoked == []
+        assert (sealed_of(token_set()), token_set().revoke_at) == (None, None)
+
     @pytest.mark.parametrize(
         "failure", [{"status_code": 503}, {"status_code": 400}, {"exc": requests.ConnectionError}]
     )
