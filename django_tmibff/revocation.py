@@ -10,7 +10,7 @@ from django.utils import timezone
 from . import oauth, outage, signals, stores, vault
 from .conf import settings
 from .contents import Contents
-from .exceptions import TokenError, forgets_locals
+from .exceptions import TemporarilyUnavailable, TokenError, forgets_locals
 from .models import TokenSet, hand_back_pooled_connection
 
 logger = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def settle(handle: str) -> bool:
     What cannot be delivered stays owed, for a later try.
     """
     record = TokenSet.objects.filter(handle=handle).first()
-    if record is None or record.revoke_at is None or outage.lasts(record.provider):
+    if record is None or record.revoke_at is None or _nobody_answers(record.provider):
         return False
     if not TokenSet.objects.claim_revocation(handle, _next_try):
         return False
@@ -101,6 +101,9 @@ def _revoked(contents: Contents) -> bool:
     except TokenError as error:
         logger.warning("token set %s not revoked: %s", contents.handle, error.error)
         _tell(contents.handle, contents.provider, "failed")
+        if isinstance(error, TemporarilyUnavailable):
+            endpoint = _endpoint(contents.provider)
+            outage.report(endpoint, contents.handle, no_connection=error.no_connection)
         return False
     logger.info("token set %s revoked", contents.handle)
     _tell(contents.handle, contents.provider, "delivered")
@@ -111,6 +114,15 @@ def _tell(handle: str, provider: str, outcome: str) -> None:
     signals.revocation_tried.send_robust(
         TokenSet, handle=handle, provider=provider, outcome=outcome
     )
+
+
+def _nobody_answers(provider: str) -> bool:
+    return outage.lasts(provider) or outage.lasts(_endpoint(provider))
+
+
+def _endpoint(provider: str) -> str:
+    # An outage of its own: tokens are renewed while only revocations fail.
+    return f"{provider} (revocation)"
 
 
 def _nothing_owed(handle: str, version: int) -> bool:

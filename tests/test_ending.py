@@ -181,6 +181,21 @@ class TestRevocation:
         assert not revocation.settle(owing.handle)
         assert authorization_server.revoked == []
 
+    def test_an_endpoint_that_does_not_answer_is_left_alone_for_a_while(
+        self, page: Any, user: Any, authorization_server: Any, settings: Any, end: Any
+    ) -> None:
+        settings.TMIBFF_OUTAGE_SECONDS = 30
+        # One that takes requests and fails must fail two token sets.
+        authorization_server.answers(status_code=503)
+        authorization_server.answers(status_code=503)
+        for _ in range(3):
+            page.sign_in(user)
+            end(page.store())
+        assert len(authorization_server.revoked) == 2
+        assert TokenSet.objects.filter(revoke_count=0, revoke_at__lte=timezone.now()).count() == 1
+        page.sign_in(user)
+        assert tokens.renew(page.store({"expires_in": 0})).value == "fresh-1"
+
     def test_given_up_it_is_forgotten_and_said_so(
         self, owing: TokenSet, token_set: Any, caplog: Any
     ) -> None:
