@@ -37,14 +37,26 @@ def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool
         if with_session and contents is not None:
             session_key = contents.session_key
             transaction.on_commit(lambda: _end_session(session_key), using=using, robust=True)
-    logger.info("token set %s ended: %s", handle, reason)
-    signals.session_ended.send_robust(
-        TokenSet,
-        handle=handle,
-        provider=stored.provider,
-        reason=reason,
-        owes_revocation=debt is not None,
-    )
+    _tell(handle, stored.provider, reason, debt)
+    return True
+
+
+def expire(handle: str) -> bool:
+    """End a token set that has expired; what it owes is due at once, for the caller to settle.
+
+    False, and nothing changes, when it lives again, somebody is renewing it, it has ended, or what
+    it holds does not open.
+    """
+    with transaction.atomic(using=router.db_for_write(TokenSet)):
+        if not TokenSet.objects.claim_expired(handle):
+            return False
+        stored = stores.current().get(handle, fresh=True)
+        contents = None if stored is None else vault.opened(handle, stored)
+        if contents is None:
+            return False
+        debt = revocation.owed(contents)
+        _stamp(handle, contents.version, "expired", debt)
+    _tell(handle, contents.provider, "expired", debt)
     return True
 
 
@@ -78,6 +90,17 @@ def _stamp(handle: str, version: int, reason: str, debt: Contents | None) -> Non
         revoke_at=None if debt is None else now,
     ):
         raise DatabaseError(f"token set {handle} changed while it was locked")
+
+
+def _tell(handle: str, provider: str, reason: str, debt: Contents | None) -> None:
+    logger.info("token set %s ended: %s", handle, reason)
+    signals.session_ended.send_robust(
+        TokenSet,
+        handle=handle,
+        provider=provider,
+        reason=reason,
+        owes_revocation=debt is not None,
+    )
 
 
 def _revoke_later(handle: str) -> None:

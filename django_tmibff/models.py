@@ -92,6 +92,11 @@ class TokenSetManager(models.Manager["TokenSet"]):
         """
         return self._lock(self._alive(handle))
 
+    def claim_expired(self, handle: str) -> bool:
+        """Lock the row to the transaction's end, if it has expired and nobody is renewing it."""
+        expired = self._alive(handle).filter(expires_at__lte=timezone.now())
+        return self._lock(expired.filter(lease_until__lt=NowMilliseconds()))
+
     def claim_version(self, handle: str, version: int) -> bool:
         """Lock the row to the transaction's end, ended or not; false if its version is another."""
         return self._lock(self.filter(handle=handle, version=version))

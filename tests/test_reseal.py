@@ -12,15 +12,11 @@ from django_tmibff import crypto, stores, tokens, vault
 from django_tmibff.models import TokenSet
 from tests.page import SIGN_IN
 from tests.sealed import contents_of, sealed_of
+from tests.terminal import Terminal
 
 pytestmark = pytest.mark.django_db
 
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 def run(out: io.StringIO | None = None, **options: Any) -> list[str]:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db.models import Max, Min
 
 from ... import vault
 from ...models import TokenSet
@@ -32,7 +31,7 @@ class Command(BaseCommand):
 
     def handle(self, *, batch_size: int, dry_run: bool, **options: Any) -> None:
         found = Counter[Sealing]()
-        progress = Progress(self.stdout, **_keys())
+        progress = Progress(self.stdout, TokenSet.objects.all())
         for batch in _batches(max(1, batch_size)):
             found.update(vault.reseal(handle, dry_run=dry_run) for _, handle in batch)
             progress.show(batch[-1][0], _told(found))
@@ -40,11 +39,6 @@ class Command(BaseCommand):
         self.stdout.write(_told(found))
         if found[Sealing.OLD] and not dry_run:
             raise CommandError("Some token sets still need an older key: run this again.")
-
-
-def _keys() -> dict[str, int]:
-    found = TokenSet.objects.aggregate(first=Min("pk"), last=Max("pk"))
-    return {name: key or 0 for name, key in found.items()}
 
 
 def _batches(size: int) -> Iterator[list[tuple[int, str]]]:
