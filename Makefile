@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 PORT ?= 8000
 
-.PHONY: help test lint unit demo images clean
+.PHONY: help test lint unit demo images bench-purge clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -15,6 +15,7 @@ help:
 	@echo "make unit   the tests that start no servers"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make images take the pictures in docs/images anew"
+	@echo "make bench-purge  purge a million token sets and write the figures into docs/purge.md"
 	@echo "make clean  remove what the above made"
 
 test: lint
@@ -47,6 +48,9 @@ demo: $(READY_DEMO)
 
 images: $(READY)
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k whole_visit
+
+bench-purge: $(READY)
+	$(BIN)/python -m tests.bench.purge
 
 # pip learned --group in 25.1.
 define install

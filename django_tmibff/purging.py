@@ -22,6 +22,10 @@ from .conf import DEFAULT_PROVIDER, settings
 from .models import Note, NowMilliseconds, TokenSet
 
 LARGEST_PIECE = 50_000  # PostgreSQL takes 65,535 parameters.
+# Deleting a piece should take about that long: the next one is smaller, or larger.
+_SECONDS = (0.05, 0.1)
+_FIRST_PIECE = 1000
+_SMALLEST_PIECE = 100
 
 
 class TimeIsOverError(Exception):
@@ -44,15 +48,34 @@ class Counts:
 class Purge:
     """Purges piece by piece, and counts.
 
-    ``keep``: how long the record stays of what has ended. ``revokes``: expired sets are revoked
-    before they go, and what is owed is settled. ``ends_at``: by ``time.monotonic()``.
+    ``largest``: how many rows a piece has at most; it has fewer where deleting takes long, on a
+    slow disk or beside much else, so that nobody waits for a row. ``keep``: how long the record
+    stays of what has ended. ``revokes``: expired sets are revoked before they go, and what is
+    owed is settled. ``ends_at``: by ``time.monotonic()``.
     """
 
+    largest: int = LARGEST_PIECE
     keep: timedelta = timedelta()
     revokes: bool = True
     dry_run: bool = False
     ends_at: float = math.inf
     counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        """Begin with a small piece."""
+        self.largest = min(max(1, self.largest), LARGEST_PIECE)
+        self._size = min(self.largest, _FIRST_PIECE)
+
+    def pieces(self, model: type[Any]) -> Iterator[tuple[int, int]]:
+        """Return the first and the last key of each piece of the rows that there are now."""
+        rows = rows_of(model).filter(pk__lte=rows_of(model).aggregate(key=Max("pk"))["key"] or 0)
+        keys = {"last": 0}
+        while True:
+            piece = rows.filter(pk__gt=keys["last"]).order_by("pk")[: self._size]
+            keys = piece.aggregate(first=Min("pk"), last=Max("pk"))
+            if keys["last"] is None:
+                return
+            yield keys["first"], keys["last"]
 
     def token_sets(self, first: int, last: int) -> None:
         """Purge the token sets with these keys; raises ``TimeIsOverError``."""
@@ -105,7 +128,19 @@ class Purge:
 
     def _delete(self, rows: QuerySet[Any]) -> int:
         """Delete without signals, and without loading anything; return how many it were."""
-        return rows.count() if self.dry_run else _deleted(rows)
+        if self.dry_run:
+            return rows.count()
+        start = time.monotonic()
+        deleted = _deleted(rows)
+        self._adapt(time.monotonic() - start)
+        return deleted
+
+    def _adapt(self, seconds: float) -> None:
+        short, long = _SECONDS
+        if seconds > long:
+            self._size = max(self._size // 2, min(self.largest, _SMALLEST_PIECE))
+        elif seconds < short:
+            self._size = min(self._size * 2, self.largest)
 
     def _check_time(self) -> None:
         if time.monotonic() >= self.ends_at:
@@ -115,18 +150,6 @@ class Purge:
 def rows_of(model: type[Any]) -> QuerySet[Any]:
     """Return all rows of that table, where they are written."""
     return QuerySet(model, using=router.db_for_write(model))
-
-
-def pieces(model: type[Any], size: int) -> Iterator[tuple[int, int]]:
-    """Return the first and the last key of each ``size`` rows of those that there are now."""
-    rows = rows_of(model).filter(pk__lte=rows_of(model).aggregate(key=Max("pk"))["key"] or 0)
-    keys = {"last": 0}
-    while True:
-        rest = rows.filter(pk__gt=keys["last"]).order_by("pk")
-        keys = rest[: min(max(1, size), LARGEST_PIECE)].aggregate(first=Min("pk"), last=Max("pk"))
-        if keys["last"] is None:
-            return
-        yield keys["first"], keys["last"]
 
 
 def _is_free() -> Q:

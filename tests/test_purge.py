@@ -377,7 +377,7 @@ class TestOptions:
         purge = purging.Purge()
         settle = revocation.settle
         monkeypatch.setattr(revocation, "settle", lambda handle: (settle(handle), stop(purge))[0])
-        [(first, last)] = purging.pieces(TokenSet, 10)
+        [(first, last)] = purge.pieces(TokenSet)
         with pytest.raises(purging.TimeIsOverError):
             purge.token_sets(first, last)
         assert len(authorization_server.revoked) == purge.counts.revoked == 1
@@ -407,20 +407,48 @@ class TestPieces:
     def test_gaps_between_the_keys_cost_nothing(self, db: None) -> None:
         for key in (5, 1_000, 1_000_000):
             add_ended(1, pk=key)
-        assert list(purging.pieces(TokenSet, 2)) == [(5, 1_000), (1_000_000, 1_000_000)]
+        found = purging.Purge(largest=2).pieces(TokenSet)
+        assert list(found) == [(5, 1_000), (1_000_000, 1_000_000)]
 
     def test_what_is_added_meanwhile_is_left(self, db: None) -> None:
         add_ended(2)
-        found = purging.pieces(TokenSet, 2)
+        found = purging.Purge(largest=2).pieces(TokenSet)
         next(found)
         add_ended(1)
         assert list(found) == []
 
-    def test_no_piece_is_larger_than_a_database_can_take(self, db: None, monkeypatch: Any) -> None:
-        monkeypatch.setattr(purging, "LARGEST_PIECE", 2)
-        add_ended(3)
-        assert len(list(purging.pieces(TokenSet, 10))) == 2
-        assert len(list(purging.pieces(TokenSet, 0))) == 3
+    @pytest.mark.parametrize(("asked_for", "is_given"), [(0, 1), (7, 7), (10**9, 50_000)])
+    def test_no_piece_is_larger_than_a_database_can_take(
+        self, asked_for: int, is_given: int
+    ) -> None:
+        assert purging.Purge(largest=asked_for).largest == is_given
+
+    def test_they_are_smaller_where_deleting_takes_long_and_grow_again(
+        self, db: None, monkeypatch: Any
+    ) -> None:
+        add_ended(8_000)
+        purge = purging.Purge(largest=2_500)
+        seconds = iter([0.01, 0.01, 0.2, 0.07, 0.01])
+        now = [0.0]
+
+        def deleted(rows: Any) -> int:
+            now[0] += next(seconds)
+            return int(rows._raw_delete(rows.db))
+
+        monkeypatch.setattr(purging, "_deleted", deleted)
+        monkeypatch.setattr(purging.time, "monotonic", lambda: now[0])
+        sizes = []
+        for piece in purge.pieces(TokenSet):
+            before = purge.counts.deleted
+            purge.token_sets(*piece)
+            sizes.append(purge.counts.deleted - before)
+        assert sizes == [1_000, 2_000, 2_500, 1_250, 1_250]
+
+    def test_they_do_not_shrink_for_ever(self) -> None:
+        purge = purging.Purge(largest=5_000)
+        for _ in range(20):
+            purge._adapt(1)
+        assert purge._size == 100
 
 
 def stop(purge: purging.Purge) -> None:

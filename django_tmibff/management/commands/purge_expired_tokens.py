@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from ...models import Note, TokenSet
-from ...purging import LARGEST_PIECE, Purge, TimeIsOverError, pieces, rows_of
+from ...purging import LARGEST_PIECE, Purge, TimeIsOverError, rows_of
 from ..progress import Progress
 
 FAILED, UNFINISHED = 1, 2
@@ -31,7 +31,7 @@ class Command(BaseCommand):
             "--batch-size",
             type=int,
             default=5000,
-            help=f"Rows in one transaction, at most {LARGEST_PIECE}.",
+            help=f"Most rows in one transaction, up to {LARGEST_PIECE}; fewer where it takes long.",
         )
         parser.add_argument(
             "--dry-run", action="store_true", help="Only count; change and ask nothing."
@@ -54,17 +54,18 @@ class Command(BaseCommand):
 
     def handle(self, **options: Any) -> None:
         purge = Purge(
+            largest=options["batch_size"],
             keep=timedelta(days=options["keep_ended"]),
             revokes=not options["no_revoke"],
             dry_run=options["dry_run"],
             ends_at=time.monotonic() + options["max_seconds"],
         )
-        finished = self._run(purge, options["batch_size"], quiet=not options["verbosity"])
+        finished = self._run(purge, quiet=not options["verbosity"])
         if options["verbosity"]:
             self.stdout.write(_told(purge))
         _raise_what_cron_should_know(purge, finished=finished)
 
-    def _run(self, purge: Purge, size: int, *, quiet: bool) -> bool:
+    def _run(self, purge: Purge, *, quiet: bool) -> bool:
         """Return whether there was time for all of it."""
         walks: dict[type[Any], Callable[[int, int], None]] = {
             TokenSet: purge.token_sets,
@@ -73,7 +74,7 @@ class Command(BaseCommand):
         for model, purge_piece in walks.items():
             progress = Progress(self.stdout, rows_of(model), quiet=quiet)
             try:
-                for first, last in pieces(model, size):
+                for first, last in purge.pieces(model):
                     purge_piece(first, last)
                     progress.show(last, _told(purge))
             except TimeIsOverError:

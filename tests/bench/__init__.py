@@ -1,0 +1,1 @@
+"""Figures that the documentation names, measured with real components."""
