@@ -23,7 +23,7 @@ from .models import Note, NowMilliseconds, TokenSet
 
 LARGEST_PIECE = 50_000  # PostgreSQL takes 65,535 parameters.
 # Deleting a piece should take about that long: the next one is smaller, or larger.
-_SECONDS = (0.05, 0.1)
+_SECONDS = (0.02, 0.05)
 _FIRST_PIECE = 1000
 _SMALLEST_PIECE = 100
 

@@ -1,6 +1,7 @@
 """``manage.py purge_expired_tokens``: what goes, what stays, what is revoked before (B4)."""
 
 import io
+import re
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -13,13 +14,17 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_tmibff import ending, outage, purging, revocation, signals, stores, tokens
+from django_tmibff.management.commands.purge_expired_tokens import Command
 from django_tmibff.models import Note, TokenSet
+from tests.bench.purge import PAGE, with_figures
 from tests.page import SIGN_IN, Page
 from tests.sealed import contents_of, plant
 from tests.terminal import Terminal
 
 pytestmark = pytest.mark.django_db
 
+NAME = "purge_expired_tokens"
+NEW_OPTIONS = {"batch_size", "dry_run", "keep_ended", "no_revoke", "max_seconds"}
 REFRESH_TOKEN = SIGN_IN["refresh_token"]
 DAY = timedelta(days=1)
 
@@ -27,7 +32,7 @@ DAY = timedelta(days=1)
 def run(out: io.StringIO | None = None, **options: Any) -> list[str]:
     """Return the lines that the command printed."""
     out = out or io.StringIO()
-    call_command("purge_expired_tokens", stdout=out, **options)
+    call_command(NAME, stdout=out, **options)
     return out.getvalue().splitlines()
 
 
@@ -428,7 +433,7 @@ class TestPieces:
     ) -> None:
         add_ended(8_000)
         purge = purging.Purge(largest=2_500)
-        seconds = iter([0.01, 0.01, 0.2, 0.07, 0.01])
+        seconds = iter([0.01, 0.01, 0.2, 0.03, 0.01])
         now = [0.0]
 
         def deleted(rows: Any) -> int:
@@ -449,6 +454,27 @@ class TestPieces:
         for _ in range(20):
             purge._adapt(1)
         assert purge._size == 100
+
+
+class TestPage:
+    """docs/purge.md says what the command takes, and what it took."""
+
+    def test_it_names_every_option_and_no_other(self) -> None:
+        own = {"--verbosity"}
+        for action in Command().create_parser("manage.py", NAME)._actions:
+            own.update(action.option_strings if action.dest in NEW_OPTIONS else [])
+        assert set(re.findall(r"^\| `(--[a-z-]+)", PAGE.read_text(), re.MULTILINE)) == own
+
+    def test_the_command_lines_are_right(self) -> None:
+        lines = re.findall(rf"manage\.py {NAME} (--.*)", PAGE.read_text())
+        for line in lines:
+            Command().create_parser("manage.py", NAME).parse_args(line.split())
+        assert len(lines) == 2
+
+    def test_the_figures_are_those_of_a_million(self) -> None:
+        """``make bench-purge`` writes them."""
+        assert "| time for 1,000,000 token sets |" in PAGE.read_text()
+        assert "| new |" in with_figures(PAGE.read_text(), "| new |")
 
 
 def stop(purge: purging.Purge) -> None:

@@ -35,10 +35,6 @@ class Answers:
     seconds: list[float] = field(default_factory=list)
     failed: int = 0
 
-    def percentile(self, percent: int) -> float:
-        """Return the milliseconds within which that share of the answers came."""
-        return statistics.quantiles(self.seconds, n=100)[percent - 1] * 1000
-
 
 def main() -> None:
     """Measure, print, and write the figures into the docs."""
@@ -106,25 +102,28 @@ def _table(rows: int, measured: Measured, alone: Answers, beside: Answers) -> st
     lines: dict[str, str] = {
         f"time for {rows:,} token sets": f"{measured.seconds:.0f} s",
         "peak of resident memory above Django itself": f"{measured.megabytes:.1f} MB",
-        f"longest of {measured.transactions:,} transactions": f"{measured.longest * 1000:.0f} ms",
-        "live requests without purge": _told(alone),
-        "live requests beside it": _told(beside),
+        "its transactions": _told(measured.transactions),
+        "live requests without purge": f"{alone.failed} failed of {_told(alone.seconds)}",
+        "live requests beside it": f"{beside.failed} failed of {_told(beside.seconds)}",
         "measured on": f"{os.cpu_count()} cores, PostgreSQL, Python {platform.python_version()}",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in lines.items())])
 
 
-def _told(answers: Answers) -> str:
+def _told(seconds: Sequence[float]) -> str:
+    percentile = [1000 * value for value in statistics.quantiles(seconds, n=100)]
     return (
-        f"{len(answers.seconds):,}, {answers.failed} failed, median"
-        f" {answers.percentile(50):.0f} ms, 95 % within {answers.percentile(95):.0f} ms"
+        f"{len(seconds):,}: half of them within {percentile[49]:.0f} ms, 95 % within"
+        f" {percentile[94]:.0f} ms, the longest {max(seconds) * 1000:.0f} ms"
     )
 
 
 def with_figures(page: str, figures: str) -> str:
     """Return the page with these figures in the place of the old ones."""
     begin, end = "<!-- figures: make bench-purge -->\n", "\n<!-- end of figures -->"
-    return re.sub(f"(?s){begin}.*?{end}", lambda _: f"{begin}{figures}{end}", page)
+    changed, found = re.subn(f"(?s){begin}.*?{end}", lambda _: f"{begin}{figures}{end}", page)
+    assert found == 1
+    return changed
 
 
 if __name__ == "__main__":
