@@ -6,7 +6,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from django.core.signals import request_finished, request_started
-from django.db import close_old_connections
+from django.db import connections
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,14 @@ def _finish(**kwargs: Any) -> None:
     for work in waiting:
         _do(work)
     if waiting:
-        close_old_connections()  # Django has done so before us.
+        _close_old_connections()  # Django has done so before us.
+
+
+def _close_old_connections() -> None:
+    for connection in connections.all(initialized_only=True):
+        # In a test the request is inside of the test's own transaction.
+        if not connection.in_atomic_block:
+            connection.close_if_unusable_or_obsolete()
 
 
 def _do(work: Work) -> None:
