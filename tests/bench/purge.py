@@ -67,13 +67,14 @@ def _figures(folder: Path, settings: dict[str, Any], server: StrictServer, rows:
     signed_in = [server.new_family(LIFETIME) for _ in range(SESSIONS)]
     cookies = [new_session(settings, one, age_seconds=60) for one in signed_in]
     alone, beside = Answers(), Answers()
+    load = os.getloadavg()[0]
     with Gunicorn(folder, settings, workers=2, threads=4) as app:
         with _traffic(app.origin, cookies, alone):
             time.sleep(SECONDS_ALONE)
         with _traffic(app.origin, cookies, beside):
             measured = measure(settings, *COMMAND)
     assert server.reuses == 0
-    return _table(rows, measured, alone, beside)
+    return _table(rows, measured, alone, beside, load)
 
 
 @contextmanager
@@ -98,14 +99,17 @@ def _traffic(origin: str, cookies: Sequence[str], answers: Answers) -> Iterator[
             page.join()
 
 
-def _table(rows: int, measured: Measured, alone: Answers, beside: Answers) -> str:
+def _table(rows: int, measured: Measured, alone: Answers, beside: Answers, load: float) -> str:
     lines: dict[str, str] = {
         f"time for {rows:,} token sets": f"{measured.seconds:.0f} s",
         "peak of resident memory above Django itself": f"{measured.megabytes:.1f} MB",
         "its transactions": _told(measured.transactions),
         "live requests without purge": f"{alone.failed} failed of {_told(alone.seconds)}",
         "live requests beside it": f"{beside.failed} failed of {_told(beside.seconds)}",
-        "measured on": f"{os.cpu_count()} cores, PostgreSQL, Python {platform.python_version()}",
+        "measured on": (
+            f"{os.cpu_count()} cores, PostgreSQL, Python {platform.python_version()};"
+            f" load average before it: {load:.1f}"
+        ),
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in lines.items())])
 
