@@ -1,8 +1,8 @@
 """Outages of authorization servers, known to all processes: a time-out once, not for each worker.
 
 It takes a failed connection, or failures of two token sets, to call it an outage; but not for one
-and the same resource: one that is broken blocks nobody. While it lasts nobody asks; then one asks at
-a time, until one is answered. No times are kept, only facts that expire: hosts' clocks differ.
+and the same resource: one that is broken blocks nobody. While it lasts nobody asks; then one asks
+at a time, until one is answered. No times are kept, only facts that expire: hosts' clocks differ.
 """
 
 import logging
