@@ -15,7 +15,6 @@ GUNICORN = (
     sys.executable,
     "-m",
     "gunicorn",
-    "testproject.wsgi:application",
     "--worker-class=gthread",
     # All instances on a machine would share one control socket.
     "--no-control-socket",
@@ -35,19 +34,28 @@ class Gunicorn(Server):
         workers: int = 2,
         threads: int = 4,
         env: Mapping[str, str] | None = None,
+        project: str = "testproject",
     ) -> None:
         """Take the log's folder and the Django settings laid over the test project's own.
 
         ``settings`` may be replaced until the start: those of the OpenID Provider are known only
         after it has learned this server's origin. ``env`` comes on top of what they need.
+        ``project`` has the modules ``settings`` and ``wsgi``.
         """
         port = free_port()
         self.origin = f"http://localhost:{port}"
         self.settings = dict(settings or {})
         self._more_env = dict(env or {})
+        self._project = project
         super().__init__(
             "gunicorn",
-            [*GUNICORN, f"--bind=127.0.0.1:{port}", f"--workers={workers}", f"--threads={threads}"],
+            [
+                *GUNICORN,
+                f"{project}.wsgi",
+                f"--bind=127.0.0.1:{port}",
+                f"--workers={workers}",
+                f"--threads={threads}",
+            ],
             folder=folder,
             ready=lambda: answers_http(f"{self.origin}/"),
             cwd=PROJECT,
@@ -55,22 +63,22 @@ class Gunicorn(Server):
 
     def start(self) -> None:
         """Start the workers with the settings as they are now."""
-        self.env = {**environment(self.settings), **self._more_env}
+        self.env = {**environment(self.settings, self._project), **self._more_env}
         super().start()
 
 
-def migrate(settings: Mapping[str, Any]) -> None:
-    """Make the tables of the test project in the database that the settings name."""
+def migrate(settings: Mapping[str, Any], project: str = "testproject") -> None:
+    """Make the tables of the project in the database that the settings name."""
     run(
         [sys.executable, "manage.py", "migrate", "--no-input", "--verbosity=0"],
         cwd=PROJECT,
-        env=environment(settings),
+        env=environment(settings, project),
     )
 
 
-def environment(settings: Mapping[str, Any]) -> dict[str, str]:
+def environment(settings: Mapping[str, Any], project: str = "testproject") -> dict[str, str]:
     return {
         # pytest-django has set the tests' own settings module in this process's environment.
-        "DJANGO_SETTINGS_MODULE": "testproject.settings",
+        "DJANGO_SETTINGS_MODULE": f"{project}.settings",
         "TESTPROJECT_SETTINGS": json.dumps(settings),
     }

@@ -2,6 +2,7 @@
 
 import base64
 import hmac
+import itertools
 import json
 import secrets
 import socket
@@ -29,9 +30,11 @@ Form = dict[str, str]
 class _Family:
     """All tokens that come from one sign-in."""
 
+    number: int
     access_token_ttl: float
     refresh_token: str = ""
     revoked: bool = False
+    refreshes: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,9 @@ class StrictServer(Startable):
     Its tokens and counts outlive ``stop()``, and it starts again on the same port. ``delay``: how
     many seconds it takes to answer, or what returns them; the token is rotated before. Counts:
     ``refreshes`` that succeeded, ``reuses`` of a refresh token that had been rotated already,
-    ``revocations`` asked for; ``revoked``: the tokens for which they were.
+    ``revocations`` asked for; ``revoked``: the tokens for which they were. Families have numbers,
+    later ones higher: ``renewed`` is the one that was refreshed last, ``reused`` are all of which
+    an old refresh token was sent again.
     """
 
     def __init__(self) -> None:
@@ -54,6 +59,7 @@ class StrictServer(Startable):
         self._port = free_port()
         self._origin = f"http://127.0.0.1:{self._port}"
         self._lock = threading.Lock()
+        self._numbers = itertools.count(1)
         self._families: dict[str, _Family] = {}  # by each refresh token there ever was
         self._access_tokens: dict[str, _AccessToken] = {}
         self._server: _Server | None = None
@@ -75,6 +81,11 @@ class StrictServer(Startable):
         self.delay: float | Callable[[], float] = 0.0
         self.refreshes = self.reuses = self.revocations = 0
         self.revoked: set[str] = set()
+        self.renewed: int | None = None
+        self.reused: set[int] = set()
+        with self._lock:
+            for family in self._families.values():
+                family.refreshes = 0
 
     def django_settings(self) -> dict[str, Any]:
         """Return the settings with which the test project is this server's client."""
@@ -89,7 +100,7 @@ class StrictServer(Startable):
     def new_family(self, access_token_ttl: float = 3600) -> dict[str, Any]:
         """Return the token response of a new sign-in; all its access tokens live that long."""
         with self._lock:
-            return self._issue(_Family(access_token_ttl), SCOPE)
+            return self._issue(_Family(next(self._numbers), access_token_ttl), SCOPE)
 
     def is_alive(self, token: str) -> bool:
         """Return whether this access token, or this refresh token, is good for anything now."""
@@ -99,6 +110,17 @@ class StrictServer(Startable):
                 return not family.revoked and family.refresh_token == token
             found = self._access_tokens.get(token)
             return found is not None and not found.family.revoked and time.time() < found.expires_at
+
+    def family_of(self, access_token: str) -> int | None:
+        """Return the number of the family that this access token came to, unless it is revoked."""
+        with self._lock:
+            found = self._access_tokens.get(access_token)
+            return None if found is None or found.family.revoked else found.family.number
+
+    def most_refreshes(self) -> int:
+        """Return how many refreshes the family with most of them has had."""
+        with self._lock:
+            return max((family.refreshes for family in self._families.values()), default=0)
 
     def _seconds(self) -> float:
         return self.delay() if callable(self.delay) else self.delay
@@ -126,11 +148,14 @@ class StrictServer(Startable):
         if not set(scope.split()) <= set(SCOPE.split()):
             return 400, {"error": "invalid_scope"}
         self.refreshes += 1
+        family.refreshes += 1
+        self.renewed = family.number
         return 200, self._issue(family, scope)
 
     def _punish_reuse(self, family: _Family | None) -> None:
         if family is not None:
             self.reuses += 1
+            self.reused.add(family.number)
             family.revoked = True
 
     def _issue(self, family: _Family, scope: str) -> dict[str, Any]:
