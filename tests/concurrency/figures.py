@@ -47,7 +47,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Figures:
-    """What is shown of one run; all but the last line of it are promises."""
+    """What one run has shown: first what is promised, then what else there was."""
 
     scenario: str
     setup: Setup
@@ -66,6 +66,7 @@ class Figures:
     excused: int
     cost: int
     slowest: float
+    logs: str = field(repr=False)
 
     def broken(self) -> list[str]:
         """Return which promises were broken."""
@@ -106,6 +107,7 @@ def figures(scenario: str, site: Site, load: Load, event: Event, seconds: float)
         excused=len(excused),
         cost=_sessions_lost(excused),
         slowest=max(answer.seconds for answer in load.answers),
+        logs=site.logs(),
     )
 
 

@@ -1,4 +1,4 @@
-"""What happens to the site while it is under load, and what that may cost."""
+"""What happens to a site under load, and what that may cost."""
 
 import math
 import random
@@ -16,7 +16,6 @@ from tests.real.redis import Redis, RedisBehindSentinel
 
 SLOW_SECONDS = 0.8
 SIGN_INS_AT_ONCE = 4
-KILLS = 3
 # A killed holder's lease lapses, and then the next one asks.
 LEASE_SECONDS = 5.0
 
@@ -84,12 +83,12 @@ def _sign_in_until(ends_at: float, run: Run) -> int:
     return count
 
 
-def kill(point: str) -> Happening:
+def kills(point: str, count: int) -> Happening:
     """Return what kills workers at that point of a renewal, one after the other."""
 
     def happens(run: Run) -> Event:
-        event = Event(f"{KILLS} workers killed", kills=KILLS)
-        for _ in range(KILLS):
+        event = Event(f"{count} killed", kills=count)
+        for _ in range(count):
             unsaved = run.site.kill_worker(point)
             for session in run.sessions:
                 if session.handle in unsaved:
