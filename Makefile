@@ -7,12 +7,13 @@ READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 PORT ?= 8000
 
-.PHONY: help test lint unit demo images bench-purge clean
+.PHONY: help test lint unit reliability demo images bench-purge clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
 	@echo "make lint   ruff, mypy, import-linter, migrations"
 	@echo "make unit   the tests that start no servers"
+	@echo "make reliability  the concurrency bench: a quarter of an hour, figures in docs/reliability.md"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make bench-purge  purge a million token sets and write the figures into docs/purge.md"
@@ -42,6 +43,9 @@ lint: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -m "not real"
+
+reliability: $(READY)
+	$(BIN)/python -m tests.concurrency
 
 demo: $(READY_DEMO)
 	@$(BIN)/python -m testproject.demo --port $(PORT)

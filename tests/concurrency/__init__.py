@@ -1,4 +1,4 @@
-"""The concurrency bench: real processes, a strict authorization server, and everything goes wrong.
+"""The concurrency bench: real processes, a strict server, and everything that goes wrong.
 
 ``python -m tests.concurrency`` runs all of it and writes the figures to docs/reliability.md.
 """

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 TIMEOUT_SECONDS = 90
 CUT = "connection cut"
-OLD = "token of an earlier sign-in"
+OLD = "revoked token, or of an earlier sign-in"
 
 HEADERS = {
     "X-Forwarded-Proto": "https",
