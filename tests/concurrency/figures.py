@@ -40,9 +40,9 @@ class Event:
             return bool(self.kills)
         if answer.ended_at >= self.cache_lost_at and _tells_of_loss(answer):
             return True
-        if answer.wants_sign_in:
-            return answer.session in self.sessions
-        return _is_within(answer, *self.down)
+        if answer.error == "temporarily_unavailable":
+            return _is_within(answer, *self.down)
+        return answer.session in self.sessions
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,6 @@ class Figures:
 
     scenario: str
     setup: Setup
-    sessions: int
     event: str
     reuses: int
     failed: dict[str, int]
@@ -60,7 +59,6 @@ class Figures:
     most_refreshes: int
     allowed_refreshes: float
 
-    seconds: float
     answers: int
     refreshes: int
     excused: int
@@ -93,7 +91,6 @@ def figures(scenario: str, site: Site, load: Load, event: Event, seconds: float)
     return Figures(
         scenario=scenario,
         setup=site.setup,
-        sessions=len({answer.session for answer in load.answers}),
         event=event.text,
         reuses=len(server.reused - event.families),
         failed=dict(Counter(answer.error for answer in others)),
@@ -101,7 +98,6 @@ def figures(scenario: str, site: Site, load: Load, event: Event, seconds: float)
         exceptions=site.exceptions(),
         most_refreshes=server.most_refreshes(),
         allowed_refreshes=seconds / SECONDS_UNTIL_DUE + 1,
-        seconds=seconds,
         answers=len(load.answers),
         refreshes=server.refreshes,
         excused=len(excused),

@@ -27,6 +27,7 @@ TOKEN_SECONDS = 4
 MARGIN_SECONDS = 2
 SECONDS_UNTIL_DUE = TOKEN_SECONDS - MARGIN_SECONDS
 
+# Who writes waits for whoever else does, and with so many longer than Django's 5 seconds.
 SQLITE = {"ENGINE": "django.db.backends.sqlite3", "OPTIONS": {"timeout": 20}}
 
 # What gunicorn and Django log of an exception that nobody has handled.
@@ -126,10 +127,8 @@ class Site(Startable):
 
     def _databases(self, running: ExitStack) -> dict[str, Any]:
         if self.setup.database == "sqlite":
-            name = str(self._folder / "db.sqlite3")
-            return {
-                "DATABASES": {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": name}}
-            }
+            file = str(self._folder / "db.sqlite3")
+            return {"DATABASES": {"default": {**SQLITE, "NAME": file}}}
         vendors: dict[str, Callable[[], PostgreSQL | MariaDB]] = {
             "postgresql": PostgreSQL,
             "mariadb": MariaDB,
