@@ -56,6 +56,7 @@ class _KillPoints:
         self._folder = folder
         self._unsaved: set[str] = set()
         self._thread = threading.local()
+        self._lock = threading.Lock()
 
     def take_lease(self, original: Any, manager: Any, handle: str, *arguments: Any) -> Any:
         self._thread.handle = handle
@@ -81,7 +82,8 @@ class _KillPoints:
     def send(self, original: Any, connection: Any, data: Any) -> Any:
         if bytes(data).startswith(b"grant_type=refresh_token"):
             self._die_at(HALF_SENT)  # The headers have gone out, the body has not.
-            self._unsaved.add(self._thread.handle)
+            with self._lock:
+                self._unsaved.add(self._thread.handle)
         return original(connection, data)
 
     def getresponse(self, original: Any, connection: Any) -> Any:
@@ -97,10 +99,10 @@ class _KillPoints:
         return saved
 
     def _die_at(self, point: str) -> None:
-        with suppress(FileNotFoundError):
+        # Nobody may send a request after the report was written.
+        with suppress(FileNotFoundError), self._lock:
             taken = self._folder / f"{point}.{os.getpid()}"
             (self._folder / point).rename(taken)
-            report = self._folder / f"{point}.dead"
             taken.write_text(json.dumps({"unsaved": sorted(self._unsaved)}))
-            taken.rename(report)
+            taken.rename(self._folder / f"{point}.dead")
             os.kill(os.getpid(), signal.SIGKILL)

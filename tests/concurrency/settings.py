@@ -17,5 +17,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "handlers": {"console": {"class": "logging.StreamHandler"}},
     "root": {"handlers": ["console"], "level": "ERROR"},
-    "loggers": {"django.request": {"level": "ERROR"}},
+    "loggers": {
+        "django_tmibff": {"level": "WARNING"},
+        # Each 400 is an answer, which the load counts.
+        "django.request": {"level": "ERROR"},
+    },
 }

@@ -75,7 +75,7 @@ class Site(Startable):
                 "TMIBFF_STORE": f"django_tmibff.stores.{self.setup.store}",
                 "TMIBFF_REFRESH_MARGIN": MARGIN_SECONDS,
                 "TMIBFF_AS_CALLS_PER_MINUTE": 60,
-                "TMIBFF_AS_TIMEOUT": 2,
+                **({"TMIBFF_AS_TIMEOUT": 3} if self.setup.can_be_killed else {}),
             }
             migrate(settings, PROJECT)
             for _ in range(self.setup.hosts):
