@@ -146,8 +146,11 @@ class Site(Startable):
         return {"CACHES": self.redis.settings()}
 
     def _host(self, settings: dict[str, Any]) -> Gunicorn:
-        host = Gunicorn(self._folder, settings, workers=WORKERS, threads=THREADS, project=PROJECT)
+        env = {}
         if self.setup.can_be_killed:
-            (self._folder / "kill").mkdir(exist_ok=True)
-            host.env["KILL_POINTS"] = str(self._folder / "kill")
-        return host
+            points = self._folder / "kill"
+            points.mkdir(exist_ok=True)
+            env["KILL_POINTS"] = str(points)
+        return Gunicorn(
+            self._folder, settings, workers=WORKERS, threads=THREADS, env=env, project=PROJECT
+        )

@@ -68,11 +68,6 @@ class MariaDB(Startable):
             shutil.rmtree(self._folder)
         self._server = self._folder = None
 
-    def create_database(self, name: str) -> None:
-        """Create an empty database."""
-        with pymysql.connect(host="127.0.0.1", port=self.port, user="root") as connection:
-            connection.cursor().execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
-
     def settings(self, name: str) -> dict[str, Any]:
         """Return the entry of Django's ``DATABASES`` for the database of that name."""
         return {
