@@ -10,7 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import Callable
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from django.db import Error
 
@@ -110,7 +110,7 @@ def forget_access_tokens(handle: str) -> bool:
     def forget(contents: Contents) -> None:
         contents.access_tokens.clear()
 
-    return _change(handle, forget)
+    return _change(handle, forget, access_expires_at=None)
 
 
 def amend(handle: str, *, session_key: str | None, session_seconds: float) -> None:
@@ -123,15 +123,16 @@ def amend(handle: str, *, session_key: str | None, session_seconds: float) -> No
     _change(handle, follow)
 
 
-def _change(handle: str, change: Callable[[Contents], None]) -> bool:
-    """Change what is stored, while nobody renews; return whether that was possible."""
+def _change(handle: str, change: Callable[[Contents], None], **columns: Any) -> bool:
+    """Change what is stored, and ``columns``, while nobody renews; return whether that was so."""
     owner = secrets.token_hex(16)
     if not TokenSet.objects.take_lease(handle, owner, lease_seconds()):
         return False
     try:
         contents = vault.read(handle)
         change(contents)
-        return vault.save(contents, owner=owner, expires_at=to_datetime(contents.expires_at))
+        columns["expires_at"] = to_datetime(contents.expires_at)
+        return vault.save(contents, owner=owner, **columns)
     finally:
         TokenSet.objects.release_lease(handle, owner)
 

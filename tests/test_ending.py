@@ -386,7 +386,9 @@ class TestForgetAccessTokens:
     ) -> None:
         page = signed_in()
         assert tokens.forget_access_tokens(token_set())
+        assert token_set().access_expires_at is None
         assert page.token()["access_token"] == "fresh-1"
+        assert token_set().access_expires_at is not None
 
     def test_not_while_somebody_renews(self, signed_in: Any, token_set: Any) -> None:
         signed_in()
