@@ -8,8 +8,10 @@ DEBUG = False
 ALLOWED_HOSTS = ["app.example", "localhost", "127.0.0.1", "[::1]"]
 ROOT_URLCONF = "tests.urls"
 INSTALLED_APPS = [
+    "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
+    "django.contrib.messages",
     "django.contrib.sessions",
     "mozilla_django_oidc",
     "django_tmibff",

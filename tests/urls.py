@@ -1,5 +1,6 @@
 """The paths of the tests' project."""
 
+from django.contrib import admin
 from django.http import HttpRequest, HttpResponse
 from django.urls import include, path
 
@@ -13,4 +14,5 @@ urlpatterns = [
     path("", index),
     path("", include("django_tmibff.urls")),
     path("oidc/", include("mozilla_django_oidc.urls")),
+    path("admin/", admin.site.urls),
 ]

@@ -2,7 +2,13 @@
 
 import uuid
 
-from django.contrib.auth.models import AbstractBaseUser, BaseUserManager
+from django.contrib.auth.models import (
+    AbstractBaseUser,
+    BaseUserManager,
+    Group,
+    Permission,
+    PermissionsMixin,
+)
 from django.db import models
 
 
@@ -17,12 +23,19 @@ class MemberManager(BaseUserManager["Member"]):
         return member
 
 
-class Member(AbstractBaseUser):
+class Member(AbstractBaseUser, PermissionsMixin):
     """Somebody who signs in."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4)
     nickname = models.CharField(max_length=200, unique=True)
     is_active = models.BooleanField(default=True)
+    is_staff = models.BooleanField(default=False)
+    # Named apart from those of Django's own user model, which is there too. Without constraints:
+    # an app without migrations gets its tables before the others.
+    groups = models.ManyToManyField(Group, related_name="members", db_constraint=False)
+    user_permissions = models.ManyToManyField(
+        Permission, related_name="members", db_constraint=False
+    )
 
     USERNAME_FIELD = "nickname"
     objects = MemberManager()
