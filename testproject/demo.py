@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from testproject.idp.accounts import APP, PEOPLE
+from testproject.prepare import OPERATOR, PASSWORD
 
 PROJECT = Path(__file__).resolve().parent.parent
 SERVERS = ("app", "idp", "api")
@@ -35,7 +36,7 @@ SETTINGS = {
     "api": "testproject.api.settings",
 }
 PREPARATIONS = {
-    "app": ("manage.py", "migrate", "--no-input", "--verbosity=0"),
+    "app": ("-m", "testproject.prepare"),
     "idp": ("-m", "testproject.idp.prepare"),
 }
 SCOPES = "openid email profile orders:read orders:write"
@@ -126,6 +127,7 @@ class Plan:
             "OIDC_OP_REVOCATION_ENDPOINT": f"{idp}/revoke/",
             "OIDC_OP_END_SESSION_ENDPOINT": f"{idp}/sign-out/",
             "OIDC_OP_LOGOUT_URL_METHOD": "testproject.views.end_session_url",
+            "OIDC_USERNAME_ALGO": "testproject.views.username",
             "OIDC_RP_CLIENT_ID": APP.client_id,
             "OIDC_RP_CLIENT_SECRET": APP.secret,
             "OIDC_RP_SCOPES": SCOPES,
@@ -265,7 +267,10 @@ def _port(text: str) -> int:
 
 def _welcome(plan: Plan) -> str:
     people = " or ".join(f"{person.username} (password {person.password})" for person in PEOPLE)
-    return f"\nThe demo is at {plan.origin('app')} - Ctrl-C ends it.\nSign in as {people}.\n\n"
+    return (
+        f"\nThe demo is at {plan.origin('app')} - Ctrl-C ends it.\nSign in as {people}.\n"
+        f"Its admin is at {plan.origin('app')}/admin/, for {OPERATOR} (password {PASSWORD}).\n\n"
+    )
 
 
 def _check_ports(port: int) -> None:
