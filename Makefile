@@ -7,15 +7,16 @@ READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images bench-purge clean
+.PHONY: help test lint unit reliability demo images bench-admin bench-purge clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
 	@echo "make lint   ruff, mypy, import-linter, migrations"
 	@echo "make unit   the tests that start no servers"
-	@echo "make reliability  the concurrency bench: a quarter of an hour, figures in docs/reliability.md"
+	@echo "make reliability  the concurrency bench, for docs/reliability.md: a quarter of an hour"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make images take the pictures in docs/images anew"
+	@echo "make bench-admin  measure the admin with a million token sets, for docs/admin.md"
 	@echo "make bench-purge  purge a million token sets and write the figures into docs/purge.md"
 	@echo "make clean  remove what the above made"
 
@@ -51,7 +52,10 @@ demo: $(READY_DEMO)
 	@$(BIN)/python -m testproject.demo --port $(PORT)
 
 images: $(READY)
-	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k whole_visit
+	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k "whole_visit or the_admin"
+
+bench-admin: $(READY)
+	$(BIN)/python -m tests.bench.admin
 
 bench-purge: $(READY)
 	$(BIN)/python -m tests.bench.purge

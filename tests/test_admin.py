@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -20,7 +21,10 @@ from django_tmibff import tokens
 from django_tmibff.admin import actions, counting
 from django_tmibff.admin.states import State, state_of
 from django_tmibff.models import TokenSet
+from tests.bench.admin import PAGE
+from tests.bench.figures import replaced
 from tests.page import SIGN_IN, Page
+from tests.real.processes import run
 from tests.sealed import contents_of, plant
 
 pytestmark = pytest.mark.django_db
@@ -688,10 +692,25 @@ class TestPermissions:
         assert TokenSet.objects.get().ended_at is None
 
 
+def test_the_figures_in_the_docs_are_those_of_a_million() -> None:
+    """``make bench-admin`` writes them."""
+    page = PAGE.read_text()
+    assert "1,000,000 token sets of" in page
+    times = [int(found) for found in re.findall(r"\| (\d+) ms \|", page)]
+    assert len(times) >= len(State) + 10
+    assert max(times) < 100
+    assert "| new |" in replaced(page, "bench-admin", "| new |")
+
+
+def test_the_docs_name_every_state_and_permission() -> None:
+    page = PAGE.read_text()
+    assert [state.label for state in State if f"| {state.label} |" not in page] == []
+    names = [name for name, _ in TokenSet._meta.permissions]
+    assert [name for name in names if f"`django_tmibff.{name}`" not in page] == []
+
+
 def test_the_app_works_where_the_admin_is_not_installed() -> None:
     """Only the admin itself imports ours."""
-    from tests.real.processes import run
-
     code = (
         "import django, sys; from django.conf import settings;"
         "settings.configure(SECRET_KEY='x' * 50, INSTALLED_APPS=['django.contrib.auth',"
@@ -699,6 +718,4 @@ def test_the_app_works_where_the_admin_is_not_installed() -> None:
         "django.setup(); import django_tmibff.urls;"
         "print([name for name in sys.modules if 'admin.' in name and 'tmibff' in name])"
     )
-    import sys
-
     assert run([sys.executable, "-c", code]).strip().splitlines()[-1] == "[]"

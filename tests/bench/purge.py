@@ -3,7 +3,6 @@
 import argparse
 import os
 import platform
-import re
 import statistics
 import tempfile
 import threading
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.bench.figures import replaced
 from tests.bench.measured import Measured, measure
 from tests.real.gunicorn import PROJECT, Gunicorn, migrate
 from tests.real.over import add_expired, connect, number_of
@@ -124,10 +124,7 @@ def _told(seconds: Sequence[float]) -> str:
 
 def with_figures(page: str, figures: str) -> str:
     """Return the page with these figures in the place of the old ones."""
-    begin, end = "<!-- figures: make bench-purge -->\n", "\n<!-- end of figures -->"
-    changed, found = re.subn(f"(?s){begin}.*?{end}", lambda _: f"{begin}{figures}{end}", page)
-    assert found == 1
-    return changed
+    return replaced(page, "bench-purge", figures)
 
 
 if __name__ == "__main__":
