@@ -1,16 +1,27 @@
 """``TokenSet``, the record of one sign-in, with its lease; ``Note``, small shared facts."""
 
 import secrets
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
-from django.db import NotSupportedError, connections, models, router
+from django.db import (
+    InterfaceError,
+    NotSupportedError,
+    OperationalError,
+    connections,
+    models,
+    router,
+)
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+# In all some seconds, as a restart takes.
+_PAUSES_OF_RELEASE = (0.1, 0.5, 1.0, 2.0, None)
 
 
 def in_transaction() -> bool:
@@ -28,6 +39,13 @@ def hand_back_pooled_connection() -> None:
     """Leave a pool's connection to others while this thread waits for something else."""
     connection = connections[router.db_for_write(TokenSet)]
     if connection.settings_dict["OPTIONS"].get("pool") and not connection.in_atomic_block:
+        connection.close()
+
+
+def use_fresh_connection() -> None:
+    """Let the next query make a new connection, unless a transaction needs this one."""
+    connection = connections[router.db_for_write(TokenSet)]
+    if not connection.in_atomic_block:
         connection.close()
 
 
@@ -77,8 +95,22 @@ class TokenSetManager(models.Manager["TokenSet"]):
         return self._lease(self._alive(handle).filter(lease_owner=owner), owner, seconds)
 
     def release_lease(self, handle: str, owner: str) -> None:
-        """Give the lease back, if it is still ``owner``'s."""
-        self.filter(handle=handle, lease_owner=owner).update(lease_owner="", lease_until=0)
+        """Give the lease back, if it is still ``owner``'s.
+
+        A database that is just restarting is asked again for some seconds: a lease that stays
+        would make everybody wait until it lapses.
+        """
+        mine = self.filter(handle=handle, lease_owner=owner)
+        for pause in _PAUSES_OF_RELEASE:
+            try:
+                mine.update(lease_owner="", lease_until=0)
+            except (InterfaceError, OperationalError):
+                if pause is None or connections[mine.db].in_atomic_block:
+                    raise
+                use_fresh_connection()
+                time.sleep(pause)
+            else:
+                return
 
     def is_leased(self, handle: str) -> bool:
         """Return whether somebody is renewing this token set."""

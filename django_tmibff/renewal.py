@@ -15,8 +15,6 @@ from django.db import (
     Error,
     IntegrityError,
     ProgrammingError,
-    connections,
-    router,
 )
 from django.db.models import F
 from django.utils import timezone
@@ -32,7 +30,12 @@ from .exceptions import (
     TemporarilyUnavailable,
     TokenError,
 )
-from .models import TokenSet, hand_back_pooled_connection, to_datetime
+from .models import (
+    TokenSet,
+    hand_back_pooled_connection,
+    to_datetime,
+    use_fresh_connection,
+)
 from .resource_requests import Request
 
 logger = logging.getLogger(__name__)
@@ -287,7 +290,8 @@ class Holder:
                 if time.monotonic() >= gives_up_at:
                     raise
                 logger.warning("token set %s not saved yet: the database fails", self.handle)
-                _use_fresh_connection()
+                use_fresh_connection()
+                time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311  # jitter
 
     def _rebased(self, contents: Contents) -> Contents:
         """Return the token set as it is now, with the refresh token that just came."""
@@ -303,13 +307,6 @@ class Holder:
         now.refresh_token = contents.refresh_token
         now.refresh_expires_at = contents.refresh_expires_at
         return now
-
-
-def _use_fresh_connection() -> None:
-    connection = connections[router.db_for_write(TokenSet)]
-    if not connection.in_atomic_block:
-        connection.close()
-    time.sleep(random.uniform(*_RETRY_SECONDS))  # noqa: S311  # jitter
 
 
 def ends_session(error: TokenError) -> bool:

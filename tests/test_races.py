@@ -15,6 +15,7 @@ from django.db import (
     OperationalError,
     transaction,
 )
+from django.db.models import QuerySet
 from django.utils import timezone
 
 from django_tmibff import ending, models, renewal, revocation, single_flight, stores, tokens
@@ -410,3 +411,47 @@ def test_a_rollback_after_the_end_takes_it_back_and_revokes_nothing(
         transaction.set_rollback(True)
     assert token_set().ended_at is None
     assert authorization_server.revoked == []
+
+
+@pytest.mark.django_db(transaction=True)
+class TestRelease:
+    """Of a lease, while the database restarts."""
+
+    @pytest.fixture
+    def leased(self, signed_in: Any, token_set: Any) -> str:
+        signed_in()
+        assert TokenSet.objects.take_lease(token_set().handle, "me", 60)
+        return str(token_set().handle)
+
+    @pytest.fixture
+    def failing(self, monkeypatch: Any) -> Any:
+        """Let that many of the next updates fail."""
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        update = QuerySet.update
+
+        def arrange(number: int) -> None:
+            left = iter(range(number))
+
+            def sometimes(self: Any, **columns: Any) -> int:
+                if next(left, None) is not None:
+                    raise OperationalError("restart")
+                return update(self, **columns)
+
+            monkeypatch.setattr(QuerySet, "update", sometimes)
+
+        return arrange
+
+    def test_it_is_tried_again(self, leased: str, failing: Any) -> None:
+        failing(3)
+        TokenSet.objects.release_lease(leased, "me")
+        assert not TokenSet.objects.is_leased(leased)
+
+    def test_not_without_end(self, leased: str, failing: Any) -> None:
+        failing(100)
+        with pytest.raises(OperationalError):
+            TokenSet.objects.release_lease(leased, "me")
+
+    def test_in_a_transaction_it_is_not(self, leased: str, failing: Any) -> None:
+        failing(1)
+        with pytest.raises(OperationalError), transaction.atomic():
+            TokenSet.objects.release_lease(leased, "me")

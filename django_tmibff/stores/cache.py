@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from django.db import router, transaction
+from django.db import Error, router, transaction
 from django.utils import timezone
 
 from ..conf import settings
@@ -167,8 +167,10 @@ def _keep_and_release(handle: str, row: _Row, data: bytes | None, owner: str | N
     try:
         _keep(handle, row, data)
     finally:
+        # Both are written: a lease that cannot be given back lapses by itself.
         if owner is not None:
-            TokenSet.objects.release_lease(handle, owner)
+            with suppress(Error):
+                TokenSet.objects.release_lease(handle, owner)
 
 
 def _keep(handle: str, row: _Row, data: bytes | None) -> None:
