@@ -17,7 +17,7 @@ from django_tmibff import signals, stores, tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
 from django_tmibff.models import TokenSet
-from tests.openid_provider import OpenIDProvider
+from tests.openid_provider import ISSUER, OpenIDProvider
 from tests.page import SESSION_INFO, TOKEN, Page
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +35,6 @@ ALL_SIGNALS = (
 FRESH = {
     "access_token": "canary-fresh",
     "refresh_token": "canary-rotated",
-    "id_token": "canary-id",
     "expires_in": 600,
 }
 
@@ -88,7 +87,8 @@ def live_a_whole_life(page: Page, provider: OpenIDProvider) -> None:
     provider.sign_in(page)
     page.token()
     page.fetch(SESSION_INFO)
-    server.gives(**FRESH)
+    claims = {"iss": ISSUER, "sub": "alice", "aud": "client"}
+    server.gives(**FRESH, id_token=provider.signed(claims))
     page.token(scope="openid")
     provider.sign_in(page)
     for answer in (
@@ -117,6 +117,7 @@ def test_x9_a_whole_life_leaves_no_token_outside_the_sealed_column(
     assert ("tmibff:" in cache_dump()) is stores.current().uses_cache
     for place in (caplog.text, *heard, database_dump(), cache_dump()):
         assert "canary-" not in place
+        assert "eyJ" not in place  # No JWT either.
 
 
 @pytest.mark.parametrize("method", ["put", "get"])

@@ -15,7 +15,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from django_tmibff import oauth, renewal, vault
+from django_tmibff import renewal, resource_requests, vault
 from django_tmibff.models import TokenSetManager
 from tests.concurrency.kills import ANSWERED, BEFORE_CALL, HALF_SENT, SAVED, SENT
 
@@ -29,7 +29,7 @@ def install(folder: Path) -> None:
     points = _KillPoints(folder)
     _wrap(TokenSetManager, "take_lease", points.take_lease)
     _wrap(TokenSetManager, "release_lease", points.release_lease)
-    _wrap(oauth, "refresh", points.refresh)
+    _wrap(resource_requests, "send", points.ask)
     _wrap(vault, "save", points.save)
     _wrap(http.client.HTTPConnection, "send", points.send)
     _wrap(http.client.HTTPConnection, "getresponse", points.getresponse)
@@ -69,7 +69,7 @@ class _KillPoints:
             self._die_at(SAVED)
         return original(manager, handle, *arguments)
 
-    def refresh(self, original: Any, *arguments: Any, **options: Any) -> Any:
+    def ask(self, original: Any, *arguments: Any, **options: Any) -> Any:
         self._die_at(BEFORE_CALL)
         try:
             response = original(*arguments, **options)
