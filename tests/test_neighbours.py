@@ -35,7 +35,7 @@ class TestSessionRefresh:
             *settings.MIDDLEWARE,
             "mozilla_django_oidc.middleware.SessionRefresh",
         ]
-        page.force_login(user, backend="django_tmibff.backends.OIDCAuthenticationBackend")
+        page.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[0])
         page.store()
         return page
 

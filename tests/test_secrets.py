@@ -46,9 +46,7 @@ def debug(request: Any, settings: Any) -> bool:
 
 
 @pytest.fixture
-def provider(authorization_server: Any, settings: Any) -> OpenIDProvider:
-    if settings.AUTH_USER_MODEL == "users.Member":
-        settings.AUTHENTICATION_BACKENDS = ["tests.test_sign_in.MemberBackend"]
+def provider(authorization_server: Any) -> OpenIDProvider:
     return OpenIDProvider(authorization_server)
 
 
@@ -237,7 +235,7 @@ def test_x9_an_error_in_the_callback_does_not_show_the_authorization_code(
         reports.append(ExceptionReporter(request, *sys.exc_info()).get_traceback_html())
 
     monkeypatch.setattr(OIDCAuthenticationBackend, "create_user", mistake)
-    monkeypatch.setattr("tests.test_sign_in.MemberBackend.create_user", mistake)
+    monkeypatch.setattr("tests.users.backends.MemberBackend.create_user", mistake)
     page.raise_request_exception = False
     got_request_exception.connect(report)
     try:

@@ -20,27 +20,11 @@ from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.models import TokenSet
 from django_tmibff.views import OIDCCallbackView
 from tests.openid_provider import ISSUER, OpenIDProvider
-from tests.page import MODEL_BACKEND, SESSION_INFO, Page
+from tests.page import SESSION_INFO, Page
 from tests.sealed import contents_of, sealed_of
+from tests.users.backends import MemberBackend
 
 pytestmark = pytest.mark.django_db
-
-
-class MemberBackend(OIDCAuthenticationBackend):
-    """What a site with a user model of its own writes."""
-
-    def filter_users_by_claims(self, claims: Any) -> Any:
-        return self.UserModel.objects.filter(nickname=claims["sub"])
-
-    def create_user(self, claims: Any) -> Any:
-        return self.UserModel.objects.create_user(nickname=claims["sub"])
-
-
-@pytest.fixture(autouse=True)
-def backend(settings: Any) -> None:
-    """Sign members in with the site's own backend, where there are members."""
-    if settings.AUTH_USER_MODEL == "users.Member":
-        settings.AUTHENTICATION_BACKENDS = ["tests.test_sign_in.MemberBackend", MODEL_BACKEND]
 
 
 @pytest.fixture
