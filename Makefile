@@ -3,6 +3,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes: real servers are waited for while others compute. A file's tests stay together, for
+# they share their servers.
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
+WITHOUT_SERVERS := $(BIN)/pytest --numprocesses 2 -m "not real"
+COVERED := --cov --cov-append --cov-report=
 READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 PORT ?= 8000
@@ -21,15 +26,15 @@ help:
 	@echo "make clean  remove what the above made"
 
 test: lint
-	$(BIN)/pytest --cov --cov-report=
+	$(PYTEST) --cov --cov-report=
 	@echo "The same on PostgreSQL:"
-	TEST_DATABASE=postgresql $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
+	TEST_DATABASE=postgresql $(WITHOUT_SERVERS) $(COVERED)
 	@echo "The same on MariaDB, with a cache in front of it:"
-	TEST_DATABASE=mariadb TEST_STORE=cached_db $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
+	TEST_DATABASE=mariadb TEST_STORE=cached_db $(WITHOUT_SERVERS) $(COVERED)
 	@echo "The same with all tokens in a cache:"
-	TEST_STORE=cache $(BIN)/pytest -m "not real" --cov --cov-append --cov-report=
+	TEST_STORE=cache $(WITHOUT_SERVERS) $(COVERED)
 	@echo "The same with a user model of the project's own, and without time zones:"
-	$(BIN)/pytest -m "not real" --ds=tests.settings_uuid_user --cov --cov-append --cov-report=
+	$(WITHOUT_SERVERS) --ds=tests.settings_uuid_user $(COVERED)
 	@echo "The real caches beside the other databases:"
 	TEST_DATABASE=postgresql $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
 	TEST_DATABASE=mariadb $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
@@ -43,7 +48,7 @@ lint: $(READY)
 	$(BIN)/python manage.py makemigrations --check --dry-run
 
 unit: $(READY)
-	$(BIN)/pytest -m "not real"
+	$(WITHOUT_SERVERS)
 
 reliability: $(READY)
 	$(BIN)/python -m tests.concurrency

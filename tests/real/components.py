@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.real.processes import run
+from tests.real.processes import one_at_a_time, run
 
 
 class ComponentMissing(Exception):
@@ -93,8 +93,9 @@ def _can_apt_install() -> bool:
 def _apt_install(package: str) -> None:
     sys.stderr.write(f"Installing the Debian package {package} for the tests.\n")
     apt_get = shutil.which("apt-get") or "apt-get"
-    run([apt_get, "update", "-qq"])
-    run(
-        [apt_get, "install", "-y", "--no-install-recommends", package],
-        env={"DEBIAN_FRONTEND": "noninteractive"},
-    )
+    with one_at_a_time(Path(__file__)):
+        run([apt_get, "update", "-qq"])
+        run(
+            [apt_get, "install", "-y", "--no-install-recommends", package],
+            env={"DEBIAN_FRONTEND": "noninteractive"},
+        )

@@ -1,17 +1,14 @@
 """Packages from npm, each folder with its own package-lock.json."""
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.real.components import npm
-from tests.real.processes import run
+from tests.real.processes import one_at_a_time, run
 
 
 def install_packages(folder: Path) -> None:
     """Install what the folder's package-lock.json lists, unless it is there already."""
-    with _one_at_a_time(folder):
+    with one_at_a_time(folder / "package.json"):
         if not _is_installed(folder):
             run([npm(), "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=folder)
 
@@ -21,11 +18,3 @@ def _is_installed(folder: Path) -> bool:
     installed = folder / "node_modules" / ".package-lock.json"
     wanted = folder / "package-lock.json"
     return installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Keep parallel test processes from installing into the same folder at once."""
-    with (folder / "package.json").open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

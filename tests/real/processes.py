@@ -1,5 +1,6 @@
 """Run programs beside the tests: start them, wait until they are ready, end them."""
 
+import fcntl
 import http.client
 import os
 import signal
@@ -7,7 +8,8 @@ import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -31,6 +33,14 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None
         if time.monotonic() > deadline:
             raise TimeoutError(f"Not after {seconds} seconds: {what}.")
         time.sleep(POLL_SECONDS)
+
+
+@contextmanager
+def one_at_a_time(file: Path) -> Iterator[None]:
+    """Keep parallel test processes from doing this, which that file stands for, at once."""
+    with file.open() as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield
 
 
 def accepts_connections(port: int) -> bool:
