@@ -9,19 +9,35 @@ from typing import Any
 import jwt
 import requests
 from django.core.exceptions import SuspiciousOperation
+from django.db import IntegrityError, router, transaction
 from django.http import HttpRequest, QueryDict
 from django.utils.crypto import constant_time_compare
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
 from . import oauth, sign_in, tokens
-from .conf import settings
+from .conf import Provider
 from .exceptions import TokenError, forgets_locals
+from .models import Identity, identity_key
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10  # seconds
 
 _OF_THE_CODE = ("code", "redirect_uri", "code_verifier")
+
+# What mozilla-django-oidc reads from its settings, by the provider's own names.
+_OF_PROVIDER = {
+    "OIDC_OP_TOKEN_ENDPOINT": "token_endpoint",
+    "OIDC_OP_USER_ENDPOINT": "userinfo_endpoint",
+    "OIDC_OP_JWKS_ENDPOINT": "jwks_endpoint",
+    "OIDC_RP_CLIENT_ID": "client_id",
+    "OIDC_RP_CLIENT_SECRET": "client_secret",
+    "OIDC_RP_SIGN_ALGO": "signing_alg",
+    "OIDC_RP_IDP_SIGN_KEY": "signing_key",
+    "OIDC_RP_SCOPES": "scope",
+    "OIDC_VERIFY_SSL": "verify",
+    "OIDC_PROXY": "proxies",
+}
 
 
 class SignInRefusedError(SuspiciousOperation):
@@ -33,15 +49,29 @@ class OIDCAuthenticationBackend(MozillaBackend):
 
     Closes what mozilla-django-oidc leaves open: audience, issuer, the userinfo's subject,
     time-outs, deactivated users, and provider errors that would be a 500.
+
+    ``provider``: whom the user signs in at. At one of ``TMIBFF_PROVIDERS`` a user is who has signed
+    in there before, by (``iss``, ``sub``), and never by e-mail address: another provider's word
+    for it is no proof.
     """
 
+    provider: Provider | None = None
     _token_response: oauth.TokenResponse | None
     _claims: dict[str, Any]
     _issued: tuple[str, str] | None
 
-    @staticmethod
-    def get_settings(attr: str, *args: Any) -> Any:
-        """Return the setting; ``OIDC_TIMEOUT`` is 10 seconds where mozilla-django-oidc has none."""
+    def get_settings(  # type: ignore[override]  # theirs knows no provider, and is static
+        self, attr: str, *args: Any
+    ) -> Any:
+        """Return the setting, or what it is at the provider that the user signs in at.
+
+        ``OIDC_TIMEOUT`` is 10 seconds where mozilla-django-oidc has none.
+        """
+        if self.provider is not None and not self.provider.is_default:
+            if attr in _OF_PROVIDER:
+                return getattr(self.provider, _OF_PROVIDER[attr])
+            if attr == "OIDC_ALLOW_UNSECURED_JWT":
+                return False
         if attr == "OIDC_TIMEOUT":
             args = (DEFAULT_TIMEOUT,)
         return MozillaBackend.get_settings(attr, *args)
@@ -65,7 +95,8 @@ class OIDCAuthenticationBackend(MozillaBackend):
     def _authenticated(self, request: HttpRequest, **kwargs: Any) -> Any:
         previous_handle = tokens.handle_of(request)
         try:
-            self._check_issuer_parameter(request, settings.provider().issuer)
+            provider = self._use_provider(sign_in.provider_of(request))
+            self._check_issuer_parameter(request, provider.issuer)
             user = super().authenticate(request, **kwargs)
         except SuspiciousOperation as error:
             logger.warning("sign-in refused: %s", error)
@@ -78,6 +109,13 @@ class OIDCAuthenticationBackend(MozillaBackend):
             self._keep(request, user, self._token_response, previous_handle)
         return user
 
+    def _use_provider(self, provider: Provider) -> Provider:
+        self.provider = provider
+        if not provider.is_default:
+            for name in vars(self).keys() & _OF_PROVIDER:
+                setattr(self, name, self.get_settings(name))
+        return provider
+
     def get_user(self, user_id: Any) -> Any:
         """Return the user, unless deactivated (E3)."""
         user = super().get_user(user_id)
@@ -88,8 +126,10 @@ class OIDCAuthenticationBackend(MozillaBackend):
 
         Our own request: it authenticates as ``TMIBFF_CLIENT_AUTH`` says, and has a total deadline.
         """
-        provider = settings.provider()
+        provider = sign_in.provider_of(self.request)
         parameters = {name: payload[name] for name in payload if name in _OF_THE_CODE}
+        if not provider.is_default:
+            parameters["redirect_uri"] = sign_in.callback_url(self.request, provider)
         try:
             response = oauth.exchange_code(provider, parameters, seconds=self._seconds())
         except TokenError as error:
@@ -129,6 +169,54 @@ class OIDCAuthenticationBackend(MozillaBackend):
         self._claims = {**userinfo, **payload}
         return userinfo
 
+    def get_or_create_user(
+        self, access_token: str, id_token: str, payload: Mapping[str, Any]
+    ) -> Any:
+        """Return whom the provider vouches for; ``None`` where nobody new may come in."""
+        if self.provider is None or self.provider.is_default:
+            return super().get_or_create_user(access_token, id_token, payload)
+        claims = self.get_userinfo(access_token, id_token, payload)
+        if not self.verify_claims(claims):
+            raise SignInRefusedError("the site does not accept these claims")
+        user = Identity.objects.user_of(payload["iss"], payload["sub"])
+        if user is not None:
+            return self.update_user(user, claims)
+        return self._new_user(claims, payload) if self._may_create() else None
+
+    def create_user(self, claims: Mapping[str, Any]) -> Any:
+        """Return a new user; one of another provider than the default without e-mail address.
+
+        The default provider's users are found by theirs: whoever chooses it elsewhere must not be
+        taken for one of them.
+        """
+        if self.provider is None or self.provider.is_default:
+            return super().create_user(claims)
+        return self.UserModel.objects.create_user(self.get_username(claims))
+
+    def get_username(self, claims: Mapping[str, Any]) -> str:
+        """Return a new user's name; at another provider than the default one by issuer and ``sub``.
+
+        A name that is made of an e-mail address may be taken there.
+        """
+        if self.provider is None or self.provider.is_default:
+            return str(super().get_username(claims))
+        return identity_key(self.provider.issuer or "", claims["sub"])
+
+    def _may_create(self) -> bool:
+        return bool(self.get_settings("OIDC_CREATE_USER", True))
+
+    def _new_user(self, claims: Mapping[str, Any], payload: Mapping[str, Any]) -> Any:
+        try:
+            with transaction.atomic(using=router.db_for_write(Identity)):
+                user = self.create_user(claims)
+                Identity.objects.link(user, payload["iss"], payload["sub"])
+        except IntegrityError:
+            # Somebody was faster: the same user in another tab.
+            user = Identity.objects.user_of(payload["iss"], payload["sub"])
+            if user is None:
+                raise
+        return user
+
     def store_tokens(self, access_token: str, id_token: str) -> None:
         """Put nothing into the session yet: the user may still be refused."""
         self._issued = (access_token, id_token)
@@ -141,14 +229,14 @@ class OIDCAuthenticationBackend(MozillaBackend):
 
     def _check_id_token(self, claims: Mapping[str, Any]) -> None:
         """Refuse an ID token that is not for us (B6, OpenID Connect Core §3.1.3.7)."""
-        issuer = settings.provider().issuer
+        issuer = sign_in.provider_of(self.request).issuer
         if not all(isinstance(claims.get(name), str) for name in ("iss", "sub")):
             raise SignInRefusedError("the ID token lacks its issuer or subject")
         if "exp" not in claims:
             raise SignInRefusedError("the ID token does not say when it expires")
         if issuer is not None and not _same(claims["iss"], issuer):
             raise SignInRefusedError(
-                f"the ID token's issuer {claims['iss']!r} is not OIDC_OP_ISSUER, {issuer!r}"
+                f"the ID token's issuer {claims['iss']!r} is not the provider's, {issuer!r}"
             )
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
@@ -163,7 +251,9 @@ class OIDCAuthenticationBackend(MozillaBackend):
         token_response: oauth.TokenResponse,
         previous_handle: str | None,
     ) -> None:
-        sign_in.keep(request, sign_in.SignIn(user, token_response, self._claims, previous_handle))
+        provider = sign_in.provider_of(request).name
+        kept = sign_in.SignIn(user, provider, token_response, self._claims, previous_handle)
+        sign_in.keep(request, kept)
         # Renewal by the same user: the callback view calls no login(), so no signal will come.
         if getattr(request, "user", None) == user:
             sign_in.complete(request, user, made_session=False)

@@ -20,7 +20,7 @@ from mozilla_django_oidc.middleware import SessionRefresh
 
 from . import client_auth, crypto, policy, stores
 from .backends import OIDCAuthenticationBackend
-from .conf import DEFAULT_PROVIDER, DEFAULTS, settings
+from .conf import DEFAULT_PROVIDER, DEFAULTS, Provider, settings
 from .exceptions import InvalidTarget
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
@@ -78,7 +78,7 @@ def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     missing = [name for name in OIDC_NEEDED if not getattr(django_settings, name, None)]
     messages: list[CheckMessage] = [
         Error(f"{name} is not set.", hint=f"Set {name}.", id="django_tmibff.E004")
-        for name in missing
+        for name in (*missing, *_missing_of_providers())
     ]
     if not any(map(_keeps_tokens, django_settings.AUTHENTICATION_BACKENDS)):
         messages.append(
@@ -90,6 +90,19 @@ def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+def check_signing_algorithms(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E005: a provider signs its ID tokens in a way that mozilla-django-oidc cannot verify."""
+    return [
+        Error(
+            f"mozilla-django-oidc cannot verify ID tokens signed with {provider.signing_alg!r}.",
+            hint=f"Let the provider sign with RS256 or ES256, and say so in {setting}.",
+            id="django_tmibff.E005",
+        )
+        for setting, provider in _sign_in_providers()
+        if not re.fullmatch("(HS|RS|ES)(256|384|512)", provider.signing_alg)
+    ]
 
 
 def check_cache(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -176,6 +189,7 @@ CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_refresh, {}),
     (check_settings_usable, {}),
     (check_oidc, {}),
+    (check_signing_algorithms, {}),
     (check_cache, {}),
     (check_session_cookie, {}),
     (check_session_cookie_secure, {"deploy": True}),
@@ -210,6 +224,22 @@ def _keeps_tokens(path: str) -> bool:
     except ImportError:
         return False
     return issubclass(backend, OIDCAuthenticationBackend)
+
+
+def _sign_in_providers() -> Iterable[tuple[str, Provider]]:
+    """Yield the providers where users sign in, each with the name of its ``signing_alg``."""
+    for provider in settings.providers:
+        if provider.authorization_endpoint and provider.is_default:
+            yield "OIDC_RP_SIGN_ALGO", provider
+        elif provider.authorization_endpoint:
+            yield f"TMIBFF_PROVIDERS[{provider.name!r}]['signing_alg']", provider
+
+
+def _missing_of_providers() -> Iterable[str]:
+    for _setting, provider in _sign_in_providers():
+        if not provider.is_default:
+            for name in provider.missing_for_sign_in:
+                yield f"TMIBFF_PROVIDERS[{provider.name!r}][{name!r}]"
 
 
 def _use_providers() -> None:

@@ -85,7 +85,9 @@ class Provider:
 
     name: str
     issuer: str | None
+    authorization_endpoint: str | None
     token_endpoint: str | None
+    userinfo_endpoint: str | None
     revocation_endpoint: str | None
     end_session_endpoint: str | None
     jwks_endpoint: str | None
@@ -96,11 +98,56 @@ class Provider:
     client_secret: str = field(repr=False)
     client_auth: ClientAuth
     scope: str
+    # What the authorization request says beside that.
+    authorization_params: Mapping[str, Any]
     resource_request: ResourceRequest
     resources_at_sign_in: bool
     verify: bool | str
     # A proxy's URL may hold its password.
     proxies: Mapping[str, str] | None = field(repr=False)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the one of mozilla-django-oidc's settings."""
+        return self.name == DEFAULT_PROVIDER
+
+    @property
+    def signs_with_secret(self) -> bool:
+        """Whether its ID tokens are signed with the client secret rather than a key of its own."""
+        return self.signing_alg.startswith("HS")
+
+    @property
+    def missing_for_sign_in(self) -> list[str]:
+        """The members without which nobody can sign in there."""
+        needed = [
+            "issuer",
+            "authorization_endpoint",
+            "token_endpoint",
+            "userinfo_endpoint",
+            "client_id",
+        ]
+        if self.signs_with_secret or self.client_auth.method.startswith("client_secret"):
+            needed.append("client_secret")
+        if not self.signs_with_secret and not self.signing_key:
+            needed.append("jwks_endpoint")
+        return [name for name in needed if not getattr(self, name)]
+
+
+# Keys and endpoints of one authorization server say nothing of another: with the first one's keys
+# it could sign for the second.
+_NOTHING_OF_ANOTHER_SERVER: dict[str, Any] = {
+    "authorization_endpoint": None,
+    "token_endpoint": None,
+    "userinfo_endpoint": None,
+    "revocation_endpoint": None,
+    "end_session_endpoint": None,
+    "jwks_endpoint": None,
+    "signing_key": None,
+    "client_id": "",
+    "client_secret": "",
+    "client_auth": ClientAuth("client_secret_basic"),
+    "authorization_params": {},
+}
 
 
 class Settings:
@@ -207,7 +254,8 @@ class Settings:
     def provider(self, name: str = DEFAULT_PROVIDER) -> Provider:
         """Return the provider of that name: from ``OIDC_*``, changed by ``TMIBFF_PROVIDERS[name]``.
 
-        Raises ``ImproperlyConfigured`` when there is none.
+        One with an issuer of its own takes over neither endpoints nor keys nor the client of the
+        ``OIDC_*`` settings. Raises ``ImproperlyConfigured`` when there is none.
         """
         own = _setting("TMIBFF_PROVIDERS")
         if name != DEFAULT_PROVIDER and name not in own:
@@ -220,7 +268,10 @@ class Settings:
             ) from error
 
     def _provider(self, name: str, own: Mapping[str, Any]) -> Provider:
-        members = {**self._oidc_provider(), **own, "name": name}
+        usual = self._oidc_provider()
+        if own.get("issuer", usual["issuer"]) != usual["issuer"]:
+            usual |= _NOTHING_OF_ANOTHER_SERVER
+        members = {**usual, **own, "name": name}
         if members["resource_request"] not in get_args(ResourceRequest):
             raise ImproperlyConfigured(
                 f"TMIBFF_PROVIDERS[{name!r}]['resource_request'] must be one of"
@@ -255,7 +306,11 @@ class Settings:
         """Return what mozilla-django-oidc's settings say: nobody writes them twice."""
         return {
             "issuer": getattr(django_settings, "OIDC_OP_ISSUER", None),
+            "authorization_endpoint": getattr(
+                django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT", None
+            ),
             "token_endpoint": getattr(django_settings, "OIDC_OP_TOKEN_ENDPOINT", None),
+            "userinfo_endpoint": getattr(django_settings, "OIDC_OP_USER_ENDPOINT", None),
             "revocation_endpoint": getattr(django_settings, "OIDC_OP_REVOCATION_ENDPOINT", None),
             "end_session_endpoint": getattr(django_settings, "OIDC_OP_END_SESSION_ENDPOINT", None),
             "jwks_endpoint": getattr(django_settings, "OIDC_OP_JWKS_ENDPOINT", None),
@@ -265,6 +320,7 @@ class Settings:
             "client_secret": getattr(django_settings, "OIDC_RP_CLIENT_SECRET", ""),
             "client_auth": self._client_auth(),
             "scope": self._sign_in_scope(),
+            "authorization_params": getattr(django_settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {}),
             "resource_request": "resource",
             "resources_at_sign_in": False,
             "verify": getattr(django_settings, "OIDC_VERIFY_SSL", True),

@@ -11,7 +11,7 @@ from . import oauth
 from .conf import settings
 from .contents import Contents, TokenKey
 from .exceptions import BackendNotReady
-from .models import to_datetime
+from .models import as_column, to_datetime
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +112,3 @@ def _is_plain(value: object, depth: int = 3) -> bool:
         children = value.values() if isinstance(value, dict) else value
         return depth > 0 and all(_is_plain(child, depth - 1) for child in children)
     return value is None or isinstance(value, str | int)
-
-
-def as_column(value: object) -> str:
-    """Return a claim as its column takes it: databases refuse NUL and lone surrogates."""
-    if not isinstance(value, str):
-        return ""
-    return value.replace("\0", "").encode(errors="replace").decode()[:255]

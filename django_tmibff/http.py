@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from django.conf import settings as django_settings
 from django.contrib.auth.decorators import login_not_required
@@ -25,7 +26,7 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from . import tokens
-from .conf import settings
+from .conf import DEFAULT_PROVIDER, settings
 from .exceptions import (
     CrossSiteRequest,
     InvalidRequest,
@@ -99,7 +100,8 @@ def from_elsewhere(*methods: str) -> Callable[[View], View]:
         def view(request: HttpRequest) -> HttpResponse:
             if request.method not in methods:
                 refusal = InvalidRequest("This endpoint does not know this method.")
-                return _error(refusal, status=405, headers={"Allow": ", ".join(methods)})
+                allow = {"Allow": ", ".join(methods)}
+                return _error(request, refusal, status=405, headers=allow)
             return _answered(function, request)
 
         view = csrf_exempt(login_not_required(view))
@@ -120,13 +122,14 @@ def _answered(function: View, request: HttpRequest) -> HttpResponse:
     try:
         return function(request)
     except TokenError as error:
-        return _error(error)
+        return _error(request, error)
     except _UNREADABLE as error:
         logger.warning("request not readable: %s", type(error).__name__)
-        return _error(InvalidRequest())
+        return _error(request, InvalidRequest())
     except DatabaseFails:
         logger.exception("the database fails")
-        return _error(TemporarilyUnavailable("This site cannot reach its database."))
+        failure = TemporarilyUnavailable("This site cannot reach its database.")
+        return _error(request, failure)
 
 
 def _check_site(request: HttpRequest) -> None:
@@ -175,12 +178,16 @@ def _check_session(request: HttpRequest) -> None:
 
 
 def _error(
-    error: TokenError, *, status: int | None = None, headers: Mapping[str, str] | None = None
+    request: HttpRequest,
+    error: TokenError,
+    *,
+    status: int | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> HttpResponse:
     data = {"error": error.error}
     if error.description:
         data["error_description"] = error.description
-    if error.sign_in_helps and (url := _login_url()):
+    if error.sign_in_helps and (url := _login_url(request)):
         data["login_url"] = url
     extra = dict(headers or {})
     if error.retry_after is not None:
@@ -188,10 +195,17 @@ def _error(
     return _response(data, status=status or error.status, headers=extra)
 
 
-def _login_url() -> str | None:
-    """Return where to get the token interactively, if OIDC sign-in is installed (X8)."""
+def _login_url(request: HttpRequest) -> str | None:
+    """Return where to get the token interactively, if OIDC sign-in is installed (X8).
+
+    That is at the provider where this session signed in.
+    """
     with suppress(NoReverseMatch):
-        return reverse("oidc_authentication_init")
+        default = reverse("oidc_authentication_init")
+        provider = tokens.provider_of(request)
+        if provider == DEFAULT_PROVIDER:
+            return default
+        return f"{reverse('tmibff-login')}?{urlencode({'provider': provider})}"
     return None
 
 

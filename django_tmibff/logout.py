@@ -13,9 +13,8 @@ from django.utils.crypto import get_random_string
 
 from . import logout_token, stores, tokens
 from .conf import settings
-from .grant import as_column
 from .logout_token import LogoutToken, LogoutTokenRefused
-from .models import TokenSet
+from .models import TokenSet, as_column
 
 __all__ = ["LogoutTokenRefused", "back_channel", "end_session_url", "is_own_state"]
 

@@ -104,7 +104,7 @@ def _verified(token: str, provider: Provider, header: Mapping[str, Any]) -> dict
 
 
 def _keys(provider: Provider, kid: object) -> list[Any]:
-    if provider.signing_alg.startswith("HS"):
+    if provider.signs_with_secret:
         return [provider.client_secret]
     if provider.signing_key is not None:
         return [provider.signing_key]

@@ -1,5 +1,7 @@
-"""``TokenSet``, the record of one sign-in, with its lease; ``Note``, small shared facts."""
+"""``TokenSet``, the record of one sign-in, with its lease; ``Identity`` and ``Note``."""
 
+import hashlib
+import json
 import secrets
 import time
 from collections.abc import Callable
@@ -55,6 +57,13 @@ def to_datetime(seconds: float | None) -> datetime | None:
         return None
     moment = datetime.fromtimestamp(seconds, tz=UTC)
     return moment if timezone.is_aware(timezone.now()) else timezone.make_naive(moment)
+
+
+def as_column(value: object) -> str:
+    """Return a claim as its column takes it: databases refuse NUL and lone surrogates."""
+    if not isinstance(value, str):
+        return ""
+    return value.replace("\0", "").encode(errors="replace").decode()[:255]
 
 
 class NowMilliseconds(models.Func):
@@ -252,6 +261,56 @@ class TokenSet(models.Model):
 
     def __str__(self) -> str:
         return f"{self.provider}:{self.handle[:8]}"
+
+
+class IdentityManager(models.Manager["Identity"]):
+    """Finds users by what a provider calls them."""
+
+    def user_of(self, issuer: str, subject: str) -> Any:
+        """Return the user whom that provider calls so, or ``None``."""
+        found = self.filter(key=identity_key(issuer, subject)).select_related("user").first()
+        return None if found is None else found.user
+
+    def link(self, user: Any, issuer: str, subject: str) -> "Identity":
+        """Let ``user`` be who that provider calls so; raises ``IntegrityError`` if one is."""
+        return self.create(
+            key=identity_key(issuer, subject),
+            user=user,
+            issuer=as_column(issuer),
+            subject=as_column(subject),
+        )
+
+
+def identity_key(issuer: str, subject: str) -> str:
+    """Return what tells this subject of this issuer from all others, in lower-case hex.
+
+    Databases may take upper for lower case, and the columns are cut where they are too long.
+    """
+    return hashlib.sha256(json.dumps([issuer, subject]).encode()).hexdigest()
+
+
+class Identity(models.Model):
+    """A user of this site as a provider knows them (OpenID Connect Core §5.7)."""
+
+    key = models.CharField(max_length=64, unique=True, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        verbose_name=_("user"),
+        on_delete=models.CASCADE,
+        related_name="+",
+    )
+    issuer = models.CharField(_("issuer"), max_length=255)
+    subject = models.CharField(_("subject"), max_length=255)
+    created_at = models.DateTimeField(_("linked"), default=timezone.now)
+
+    objects = IdentityManager()
+
+    class Meta:
+        verbose_name = _("identity")
+        verbose_name_plural = _("identities")
+
+    def __str__(self) -> str:
+        return f"{self.subject} of {self.issuer}"
 
 
 class Note(models.Model):

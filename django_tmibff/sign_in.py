@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.http import HttpRequest
+from django.urls import reverse
 
 from . import ending, oauth, tokens
+from .conf import DEFAULT_PROVIDER, Provider, settings
 
 _ATTRIBUTE = "_tmibff_sign_in"
+_PROVIDER_ATTRIBUTE = "_tmibff_provider"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +23,28 @@ class SignIn:
     """The tokens of a sign-in, and the token set that the session had before it."""
 
     user: Any
+    provider: str
     token_response: oauth.TokenResponse
     claims: Mapping[str, Any] = field(repr=False)
     previous_handle: str | None
+
+
+def begin(request: HttpRequest, provider: Provider) -> None:
+    """Say which provider this callback comes from: its own URL and the state have shown it."""
+    setattr(request, _PROVIDER_ATTRIBUTE, provider.name)
+
+
+def provider_of(request: HttpRequest) -> Provider:
+    """Return the provider whose callback this request is."""
+    return settings.provider(getattr(request, _PROVIDER_ATTRIBUTE, DEFAULT_PROVIDER))
+
+
+def callback_url(request: HttpRequest, provider: Provider) -> str:
+    """Return where ``provider`` sends the user back to: each has a URL of its own (RFC 9700 §4.4).
+
+    For those beside the default one, whose URL is mozilla-django-oidc's.
+    """
+    return request.build_absolute_uri(reverse("tmibff-callback", args=[provider.name]))
 
 
 def keep(request: HttpRequest, sign_in: SignIn) -> None:
@@ -42,6 +64,7 @@ def complete(request: HttpRequest, user: Any, *, made_session: bool) -> None:
         request,
         sign_in.token_response,
         claims=sign_in.claims,
+        provider=sign_in.provider,
         made_session=made_session,
     )
     if sign_in.previous_handle not in (None, tokens.handle_of(request)):

@@ -9,6 +9,7 @@ import logging
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -214,6 +215,17 @@ def handle_of(request: HttpRequest) -> str | None:
     """Return the handle of this session's token set."""
     handle = request.session.get(SESSION_KEY)
     return handle if isinstance(handle, str) else None
+
+
+def provider_of(request: HttpRequest) -> str:
+    """Return the name of the provider where this session signed in, or of the default one."""
+    handle = handle_of(request) if settings.provider_names else None
+    if handle is None:
+        return DEFAULT_PROVIDER
+    with suppress(DatabaseFails):
+        named = TokenSet.objects.filter(handle=handle).values_list("provider", flat=True).first()
+        return named if named and named in settings.provider_names else DEFAULT_PROVIDER
+    return DEFAULT_PROVIDER
 
 
 def user_of(request: HttpRequest) -> Any:

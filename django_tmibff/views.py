@@ -1,22 +1,29 @@
 """The endpoints: parse, call one verb, render. And the sign-in's callback."""
 
 import logging
-from urllib.parse import urlencode
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from django.conf import settings as django_settings
 from django.contrib import auth
-from django.http import HttpRequest, HttpResponse, QueryDict
+from django.contrib.auth.decorators import login_not_required
+from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.utils.decorators import method_decorator
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.views import (
     OIDCAuthenticationCallbackView,
     OIDCAuthenticationRequestView,
 )
 
-from . import http, logout, resource_requests, tokens
-from .conf import settings
+from . import http, logout, resource_requests, sign_in, states, tokens
+from .conf import DEFAULT_PROVIDER, Provider, settings
 from .exceptions import InvalidRequest
 
 logger = logging.getLogger(__name__)
+
+# What the settings may switch off for mozilla-django-oidc's own provider only.
+_ALWAYS = ("OIDC_USE_PKCE", "OIDC_USE_NONCE")
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -74,21 +81,57 @@ def backchannel_logout(request: HttpRequest) -> HttpResponse:
     return http.answer({})
 
 
+@method_decorator(login_not_required, name="dispatch")
 class OIDCRequestView(OIDCAuthenticationRequestView):
-    """mozilla-django-oidc's authorization request, for ``OIDC_AUTHENTICATE_CLASS``.
+    """mozilla-django-oidc's authorization request, for ``OIDC_AUTHENTICATE_CLASS`` too.
 
-    It names the resources too, where the provider is to hear of them at sign-in.
+    ``?provider=name`` signs in at one of ``TMIBFF_PROVIDERS``. It names the resources where the
+    provider is to hear of them at sign-in.
     """
+
+    provider: Provider | None = None
+
+    def get_settings(  # type: ignore[override]  # theirs knows no provider, and is static
+        self, attr: str, *args: Any
+    ) -> Any:
+        """Return the setting; providers beside the default one always get PKCE and a nonce (B1)."""
+        if attr in _ALWAYS and self.provider is not None and not self.provider.is_default:
+            return True
+        return OIDCAuthenticationRequestView.get_settings(attr, *args)
+
+    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        """Find the provider; raises ``Http404`` where there is none."""
+        super().setup(request, *args, **kwargs)
+        self.provider = _sign_in_provider(request.GET.get("provider", DEFAULT_PROVIDER))
+        if not self.provider.is_default:
+            self.OIDC_OP_AUTH_ENDPOINT = self.provider.authorization_endpoint
+            self.OIDC_RP_CLIENT_ID = self.provider.client_id
+
+    def get_extra_params(self, request: HttpRequest) -> Mapping[str, Any]:
+        """Return what the request says beside what mozilla-django-oidc puts into it."""
+        if self.provider is None or self.provider.is_default:
+            extra: Mapping[str, Any] = super().get_extra_params(request)
+            return extra
+        return {
+            "scope": self.provider.scope,
+            **self.provider.authorization_params,
+            "redirect_uri": sign_in.callback_url(request, self.provider),
+        }
 
     def get(self, request: HttpRequest) -> HttpResponse:
         response: HttpResponse = super().get(request)
-        resources = resource_requests.at_sign_in(settings.provider())
+        provider = self.provider or settings.provider()
+        if not provider.is_default:
+            [state] = parse_qs(urlsplit(response["Location"]).query)["state"]
+            states.keep(request, state, provider.name)
+        resources = resource_requests.at_sign_in(provider)
         if resources:
             # mozilla-django-oidc's own parameters cannot be repeated.
             response["Location"] += f"&{urlencode(resources)}"
         return response
 
 
+@method_decorator(login_not_required, name="dispatch")
 class OIDCCallbackView(OIDCAuthenticationCallbackView):
     """mozilla-django-oidc's callback, for ``OIDC_CALLBACK_CLASS``: strict cookies work (E9).
 
@@ -97,23 +140,42 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
     reload is not cross-site any more.
     """
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        if _arrived_without_session(request):
-            return HttpResponse(_RELOAD_PAGE, headers=_RELOAD_HEADERS)
-        # Any site can send a browser here with an error: that must not sign anybody out.
-        if not _state_is_known(request):
-            failure: HttpResponse = self.login_failure()
-            return failure
+    def get(self, request: HttpRequest, provider: str = DEFAULT_PROVIDER) -> HttpResponse:
+        found = _sign_in_provider(provider)
+        if not _state_is_known(request, found):
+            if request.headers.get("Sec-Fetch-Site") == "cross-site":
+                return HttpResponse(_RELOAD_PAGE, headers=_RELOAD_HEADERS)
+            # Any site can send a browser here with an error: that must not sign anybody out.
+            return self._failure()
+        if not {"code", "error"} & set(request.GET):
+            return self._failure()
+        sign_in.begin(request, found)
+        if not found.is_default:
+            states.give_back(request)
         response: HttpResponse = super().get(request)
         return response
 
+    def _failure(self) -> HttpResponse:
+        failure: HttpResponse = self.login_failure()
+        return failure
 
-def _arrived_without_session(request: HttpRequest) -> bool:
-    cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
-    return cross_site and not _state_is_known(request)
+
+def _sign_in_provider(name: str) -> Provider:
+    """Return the provider where somebody signs in; raises ``Http404`` where nobody can."""
+    is_named = name in (DEFAULT_PROVIDER, *settings.provider_names)
+    provider = settings.find_provider(name) if is_named else None
+    if provider is None:
+        raise Http404("There is no such provider.")
+    if not provider.is_default and provider.missing_for_sign_in:
+        missing = f"TMIBFF_PROVIDERS lacks its {', '.join(provider.missing_for_sign_in)}"
+        logger.error("provider %s is not set up: %s", name, missing)
+        raise Http404("Nobody can sign in at this provider.")
+    return provider
 
 
-def _state_is_known(request: HttpRequest) -> bool:
+def _state_is_known(request: HttpRequest, provider: Provider) -> bool:
+    if not provider.is_default:
+        return states.is_known(request, provider.name)
     return request.GET.get("state") in (request.session.get("oidc_states") or {})
 
 

@@ -8,21 +8,21 @@ from urllib.parse import parse_qs
 import requests_mock
 from requests import PreparedRequest
 
-TOKEN_ENDPOINT = "https://op.example/token"
-REVOCATION_ENDPOINT = "https://op.example/revoke"
+ISSUER = "https://op.example"
+TOKEN_ENDPOINT = f"{ISSUER}/token"
 
 
 class AuthorizationServer:
     """Gives ``fresh-1``, ``fresh-2``, ... unless other answers were queued."""
 
-    def __init__(self, mocker: requests_mock.Mocker) -> None:
+    def __init__(self, mocker: requests_mock.Mocker, issuer: str = ISSUER) -> None:
         self.mocker = mocker
+        self.issuer = issuer
         self.requests: list[dict[str, list[str]]] = []
         self.revoked: list[str] = []
         self.headers: list[Any] = []
         self.before_answering: Callable[[], None] = lambda: None
         self._queue: deque[dict[str, Any]] = deque()
-        mocker.post(requests_mock.ANY, exc=AssertionError)
         mocker.add_matcher(self._answer)
 
     def answers(self, **answer: Any) -> None:
@@ -43,9 +43,9 @@ class AuthorizationServer:
         return len(self.requests)
 
     def _answer(self, request: PreparedRequest) -> Any:
-        if request.url == TOKEN_ENDPOINT:
+        if request.url == f"{self.issuer}/token":
             return self._token(request)
-        if request.url == REVOCATION_ENDPOINT:
+        if request.url == f"{self.issuer}/revoke":
             return self._revocation(request)
         return None
 

@@ -101,6 +101,7 @@ def signed_in(page: Page, user: Any) -> Callable[..., Page]:
 def authorization_server() -> Iterator[AuthorizationServer]:
     """The authorization server of the settings: answers as it is told to, and counts."""
     with requests_mock.Mocker() as mocker:
+        mocker.post(requests_mock.ANY, exc=AssertionError)
         yield AuthorizationServer(mocker)
 
 

@@ -10,18 +10,27 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.conf import settings
 from django.http import HttpResponse
 
-from tests.authorization_server import AuthorizationServer
+from tests.authorization_server import ISSUER, AuthorizationServer
 from tests.page import Page
 
-ISSUER = "https://op.example"
+__all__ = ["ISSUER", "OpenIDProvider"]
+
 _KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
 class OpenIDProvider:
-    """Signs ``subject`` in; ``id_token``, ``userinfo`` and ``tokens`` change what it says."""
+    """Signs ``subject`` in; ``id_token``, ``userinfo`` and ``tokens`` change what it says.
 
-    def __init__(self, server: AuthorizationServer) -> None:
+    ``name``: what ``TMIBFF_PROVIDERS`` calls it, where it is not the default one.
+    """
+
+    def __init__(
+        self, server: AuthorizationServer, *, name: str = "", client_id: str = "", key: Any = _KEY
+    ) -> None:
         self.server = server
+        self.name = name
+        self.client_id = client_id
+        self.key = key
         self.subject = "alice"
         self.id_token: dict[str, Any] = {}
         self.userinfo: dict[str, Any] = {}
@@ -29,16 +38,16 @@ class OpenIDProvider:
         self.callback: dict[str, str] = {}
         self.kid = "k"
         self.publishes(self.jwk())
-        server.mocker.get(f"{ISSUER}/userinfo", json=self._userinfo)
+        server.mocker.get(f"{server.issuer}/userinfo", json=self._userinfo)
 
-    def jwk(self, key: Any = _KEY) -> dict[str, Any]:
+    def jwk(self, key: Any = None) -> dict[str, Any]:
         """Return a key's public half as the provider publishes it."""
-        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk((key or self.key).public_key()))
         return {**public, "kid": self.kid, "alg": "RS256"}
 
     def publishes(self, *keys: Any) -> None:
         """Let these be the provider's key set."""
-        self.server.mocker.get(f"{ISSUER}/jwks", json={"keys": keys})
+        self.server.mocker.get(f"{self.server.issuer}/jwks", json={"keys": keys})
 
     def change_key(self, kid: str) -> None:
         """Let the provider's key have another name from now on."""
@@ -49,26 +58,28 @@ class OpenIDProvider:
         """Return a JWT of the provider's; ``None`` leaves a member of its header out."""
         named = {"kid": self.kid, **header}
         kept = {name: value for name, value in named.items() if value is not None}
-        return jwt.encode(claims, _KEY, algorithm="RS256", headers=kept)
+        return jwt.encode(claims, self.key, algorithm="RS256", headers=kept)
 
     def sign_in(self, page: Page) -> HttpResponse:
         """Take the page's browser through the authorization code flow; return the callback."""
         asked = self.authorization_request(page)
         self.server.gives(**self._token_response(asked["nonce"]))
         query = {"code": "canary-code", "state": asked["state"], **self.callback}
-        return page.get("/oidc/callback/", query, secure=True)
+        callback = f"/bff/callback/{self.name}" if self.name else "/oidc/callback/"
+        return page.get(callback, query, secure=True)
 
     def authorization_request(self, page: Page) -> dict[str, str]:
         """Start a sign-in; return what the app asks the provider for."""
-        redirect = page.get("/oidc/authenticate/", secure=True)
+        begin = f"/bff/login?provider={self.name}" if self.name else "/oidc/authenticate/"
+        redirect = page.get(begin, secure=True)
         return {k: v[0] for k, v in parse_qs(urlsplit(redirect["Location"]).query).items()}
 
     def _token_response(self, nonce: str) -> dict[str, Any]:
         now = int(time.time())
         claims = {
-            "iss": ISSUER,
+            "iss": self.server.issuer,
             "sub": self.subject,
-            "aud": settings.OIDC_RP_CLIENT_ID,
+            "aud": self.client_id or settings.OIDC_RP_CLIENT_ID,
             "iat": now,
             "exp": now + 300,
             "auth_time": now,

@@ -155,6 +155,29 @@ def test_e004_what_a_sign_in_needs(settings: Any) -> None:
     assert checks.check_oidc(None) == []
 
 
+def test_e004_a_provider_beside_the_default_one_lacks_something(settings: Any) -> None:
+    partner = {"issuer": "https://p.example", "authorization_endpoint": "https://p.example/auth"}
+    settings.TMIBFF_PROVIDERS = {"partner": partner}
+    messages = checks.check_oidc(None)
+    assert set(ids(messages)) == {"django_tmibff.E004"}
+    assert "TMIBFF_PROVIDERS['partner']['token_endpoint'] is not set." in [m.msg for m in messages]
+    del partner["authorization_endpoint"]  # Then it is not for sign-ins.
+    assert checks.check_oidc(None) == []
+
+
+@pytest.mark.parametrize("alg", ["PS256", "EdDSA", "none", ""])
+def test_e005_id_tokens_that_cannot_be_verified(settings: Any, alg: str) -> None:
+    assert checks.check_signing_algorithms(None) == []
+    settings.TMIBFF_PROVIDERS = {"partner": {"signing_alg": alg}}
+    [message] = checks.check_signing_algorithms(None)
+    assert message.id == "django_tmibff.E005"
+    assert "TMIBFF_PROVIDERS['partner']['signing_alg']" in message.hint
+    settings.TMIBFF_PROVIDERS = {}
+    settings.OIDC_RP_SIGN_ALGO = alg
+    [message] = checks.check_signing_algorithms(None)
+    assert "OIDC_RP_SIGN_ALGO" in message.hint
+
+
 def test_w005_a_backend_that_keeps_no_tokens(settings: Any) -> None:
     settings.AUTHENTICATION_BACKENDS = [
         "mozilla_django_oidc.auth.OIDCAuthenticationBackend",

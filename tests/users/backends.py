@@ -14,4 +14,6 @@ class MemberBackend(OIDCAuthenticationBackend):
 
     def create_user(self, claims: Any) -> Any:
         """Return a new member."""
-        return self.UserModel.objects.create_user(nickname=claims["sub"])
+        at_the_usual_one = self.provider is None or self.provider.is_default
+        name = claims["sub"] if at_the_usual_one else self.get_username(claims)
+        return self.UserModel.objects.create_user(nickname=name)
