@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +23,8 @@ from .models import Identity, identity_key
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10  # seconds
+# How far a provider's clock may be off, and how long the user may take to come back.
+LEEWAY_SECONDS = 60
 
 _OF_THE_CODE = ("code", "redirect_uri", "code_verifier")
 
@@ -243,6 +246,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if not any(_same(one, self.OIDC_RP_CLIENT_ID) for one in audiences):
             raise SignInRefusedError("the ID token is for another client")
         self._check_issuer_parameter(self.request, claims["iss"])
+        _check_auth_time(claims, sign_in.max_age_of(self.request))
 
     def _keep(
         self,
@@ -285,6 +289,16 @@ def _forget_code(request: HttpRequest) -> None:
     request.GET = QueryDict()
     for name in ("QUERY_STRING", "RAW_URI", "REQUEST_URI"):
         request.META.pop(name, None)
+
+
+def _check_auth_time(claims: Mapping[str, Any], max_age: int | None) -> None:
+    """Refuse an ID token of an older authentication than was asked for (§3.1.3.7, 13)."""
+    if max_age is None:
+        return
+    auth_time = claims.get("auth_time")
+    oldest = time.time() - max_age - LEEWAY_SECONDS
+    if not isinstance(auth_time, int | float) or auth_time < oldest:
+        raise SignInRefusedError(f"the user did not authenticate within {max_age} s")
 
 
 def _check_claims(claims: Any) -> None:

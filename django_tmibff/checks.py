@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 from functools import partial
+from itertools import chain
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -22,6 +23,7 @@ from . import client_auth, crypto, policy, stores
 from .backends import OIDCAuthenticationBackend
 from .conf import DEFAULT_PROVIDER, DEFAULTS, Provider, settings
 from .exceptions import InvalidTarget
+from .views import OIDCCallbackView
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
 OIDC_NEEDED = (
@@ -35,12 +37,14 @@ URL_NAMES = ("tmibff-token", "tmibff-sessioninfo")
 # Files are shared on one host only, and their add() lets two be the first.
 _NOT_SHARED = (LocMemCache, DummyCache, FileBasedCache)
 
+_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:.]+\](:[0-9]+)?")
+
 Check = Callable[..., list[CheckMessage]]
 
 
 def check_session_refresh(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """E001: ``SessionRefresh`` answers before any view, with a redirect (E11)."""
-    if not any(map(_is_session_refresh, django_settings.MIDDLEWARE)):
+    if not any(_is_subclass(path, SessionRefresh) for path in django_settings.MIDDLEWARE):
         return []
     missing = [name for name in URL_NAMES if not _is_exempt(name)]
     if not missing:
@@ -60,6 +64,7 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         stores.current,
         _use_providers,
         _use_resources,
+        _use_origins,
         _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
@@ -80,7 +85,8 @@ def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         Error(f"{name} is not set.", hint=f"Set {name}.", id="django_tmibff.E004")
         for name in (*missing, *_missing_of_providers())
     ]
-    if not any(map(_keeps_tokens, django_settings.AUTHENTICATION_BACKENDS)):
+    backends = django_settings.AUTHENTICATION_BACKENDS
+    if not any(_is_subclass(path, OIDCAuthenticationBackend) for path in backends):
         messages.append(
             CheckWarning(
                 "No authentication backend keeps the tokens of a sign-in.",
@@ -159,6 +165,23 @@ def check_issuer(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_callback(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W007: a callback that signs users out whenever another site sends them there (E9)."""
+    if not hasattr(django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT"):
+        return []
+    if _is_subclass(getattr(django_settings, "OIDC_CALLBACK_CLASS", ""), OIDCCallbackView):
+        return []
+    return [
+        CheckWarning(
+            "mozilla-django-oidc's callback signs users out whenever a provider refuses, or"
+            " another site sends them there, and fails with SESSION_COOKIE_SAMESITE = 'Strict'.",
+            hint="Add to your settings:"
+            ' OIDC_CALLBACK_CLASS = "django_tmibff.views.OIDCCallbackView"',
+            id="django_tmibff.W007",
+        )
+    ]
+
+
 def check_session_engine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """W006: the sessions cannot be ended from elsewhere."""
     if django_settings.SESSION_ENGINE != "django.contrib.sessions.backends.signed_cookies":
@@ -195,17 +218,19 @@ CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_cookie_secure, {"deploy": True}),
     (check_pkce, {}),
     (check_issuer, {}),
+    (check_callback, {}),
     (check_session_engine, {}),
     (check_setting_names, {}),
 )
 
 
-def _is_session_refresh(path: str) -> bool:
+def _is_subclass(path: str, base: type) -> bool:
+    """Return whether that dotted path leads to ``base``, or a class that is made of it."""
     try:
-        middleware = import_string(path)
+        found = import_string(path)
     except ImportError:
         return False
-    return isinstance(middleware, type) and issubclass(middleware, SessionRefresh)
+    return isinstance(found, type) and issubclass(found, base)
 
 
 def _is_exempt(name: str) -> bool:
@@ -216,14 +241,6 @@ def _is_exempt(name: str) -> bool:
         return False
     patterns = (url for url in exempt if isinstance(url, re.Pattern))
     return name in exempt or path in exempt or any(p.match(path) for p in patterns)
-
-
-def _keeps_tokens(path: str) -> bool:
-    try:
-        backend = import_string(path)
-    except ImportError:
-        return False
-    return issubclass(backend, OIDCAuthenticationBackend)
 
 
 def _sign_in_providers() -> Iterable[tuple[str, Provider]]:
@@ -254,6 +271,16 @@ def _use_resources() -> None:
         raise ImproperlyConfigured(
             "TMIBFF_RESOURCES must list absolute URIs without a fragment."
         ) from None
+
+
+def _use_origins() -> None:
+    listed = settings.resources.values()
+    named = [*settings.origins, *chain.from_iterable(one.get("origins", ()) for one in listed)]
+    if not all(isinstance(origin, str) and _ORIGIN.fullmatch(origin) for origin in named):
+        raise ImproperlyConfigured(
+            "TMIBFF_ORIGINS, and origins in TMIBFF_RESOURCES, must list origins:"
+            " https://host, with a port or not, and nothing behind it."
+        )
 
 
 def _use_session_info() -> None:

@@ -42,6 +42,7 @@ DEFAULTS: dict[str, Any] = {
     "TMIBFF_SCOPES": [],
     "TMIBFF_DEFAULT_RESOURCE": None,
     "TMIBFF_DEFAULT_SCOPE": None,
+    "TMIBFF_ORIGINS": [],
     "TMIBFF_NARROWER_SCOPE": "ask",
     "TMIBFF_REFRESH_MARGIN": 30,
     "TMIBFF_FORCED_REFRESH_INTERVAL": 10,
@@ -194,6 +195,11 @@ class Settings:
     @property
     def default_scope(self) -> str | None:
         return cast(str | None, _setting("TMIBFF_DEFAULT_SCOPE"))
+
+    @property
+    def origins(self) -> Sequence[str]:
+        """Where a page may send a token that is not for a resource."""
+        return cast(Sequence[str], _setting("TMIBFF_ORIGINS"))
 
     @property
     def narrower_scope(self) -> NarrowerScope:

@@ -1,7 +1,7 @@
 """Errors that carry what they are called on the wire (PROTOCOL X)."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import ClassVar, ParamSpec, TypeVar
 
@@ -14,6 +14,7 @@ class TokenError(Exception):
 
     ``error`` and ``description`` go to the page and hold no secret. ``sign_in_helps`` says
     whether asking the user could mend it (X8), ``passing`` whether trying again later could (R10).
+    ``sign_in_parameters``: what a sign-in has to ask for, so that the refused request succeeds.
     """
 
     error: str = "server_error"
@@ -22,6 +23,7 @@ class TokenError(Exception):
     sign_in_helps: bool = False
     passing: bool = False
     retry_after: int | None = None
+    sign_in_parameters: Sequence[tuple[str, str]] = ()
 
     def __init__(self, description: str | None = None) -> None:
         self.description = self.default_description if description is None else description

@@ -102,7 +102,7 @@ def from_elsewhere(*methods: str) -> Callable[[View], View]:
                 refusal = InvalidRequest("This endpoint does not know this method.")
                 allow = {"Allow": ", ".join(methods)}
                 return _error(request, refusal, status=405, headers=allow)
-            return _answered(function, request)
+            return answered(function, request)
 
         view = csrf_exempt(login_not_required(view))
         for alias in connections:
@@ -118,7 +118,8 @@ def answer(data: Mapping[str, Any]) -> HttpResponse:
 
 
 @forgets_locals
-def _answered(function: View, request: HttpRequest) -> HttpResponse:
+def answered(function: View, request: HttpRequest) -> HttpResponse:
+    """Return the view's answer, or the error's that it raises."""
     try:
         return function(request)
     except TokenError as error:
@@ -132,14 +133,24 @@ def _answered(function: View, request: HttpRequest) -> HttpResponse:
         return _error(request, failure)
 
 
+def check_not_speculative(request: HttpRequest) -> None:
+    """Raise ``CrossSiteRequest`` for what a browser loads before anybody wants it (E5)."""
+    if any(name in request.headers for name in _SPECULATION):
+        raise CrossSiteRequest("This endpoint does not answer speculative requests.")
+
+
+def is_from_own_page(request: HttpRequest) -> bool:
+    """Return whether one of our own pages has sent this; a browser that does not say has not."""
+    return request.headers.get("Sec-Fetch-Site") == "same-origin"
+
+
 def _check_site(request: HttpRequest) -> None:
     """Raise ``CrossSiteRequest`` unless one of our own pages may have sent this (E5)."""
     headers = request.headers
     for name, allowed in _FETCH_METADATA.items():
         if name in headers and headers[name] not in allowed:
             raise CrossSiteRequest
-    if any(name in headers for name in _SPECULATION):
-        raise CrossSiteRequest("This endpoint does not answer speculative requests.")
+    check_not_speculative(request)
     if "Origin" in headers and headers["Origin"].lower() != _own_origin(request):
         raise CrossSiteRequest
     if request.method == "POST" and not {"Sec-Fetch-Site", "Origin"} & set(headers):
@@ -187,7 +198,7 @@ def _error(
     data = {"error": error.error}
     if error.description:
         data["error_description"] = error.description
-    if error.sign_in_helps and (url := _login_url(request)):
+    if error.sign_in_helps and (url := _login_url(request, error)):
         data["login_url"] = url
     extra = dict(headers or {})
     if error.retry_after is not None:
@@ -195,17 +206,17 @@ def _error(
     return _response(data, status=status or error.status, headers=extra)
 
 
-def _login_url(request: HttpRequest) -> str | None:
+def _login_url(request: HttpRequest, error: TokenError) -> str | None:
     """Return where to get the token interactively, if OIDC sign-in is installed (X8).
 
-    That is at the provider where this session signed in.
+    That is at the provider where this session signed in, and for what was refused.
     """
     with suppress(NoReverseMatch):
-        default = reverse("oidc_authentication_init")
+        reverse("oidc_authentication_init")
         provider = tokens.provider_of(request)
-        if provider == DEFAULT_PROVIDER:
-            return default
-        return f"{reverse('tmibff-login')}?{urlencode({'provider': provider})}"
+        named = [] if provider == DEFAULT_PROVIDER else [("provider", provider)]
+        query = urlencode([*named, *error.sign_in_parameters])
+        return reverse("tmibff-login") + (f"?{query}" if query else "")
     return None
 
 

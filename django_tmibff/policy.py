@@ -39,10 +39,10 @@ def wanted(
     ``ImproperlyConfigured`` before a refresh token could be lost by it.
     """
     choice = settings.narrower_scope
-    default = _default_key()
+    default = default_key()
     if not resources and not scopes:
         return default
-    _check_listed(resources, scopes, contents)
+    check_listed(resources, scopes, (contents.granted or "").split())
     key = TokenKey.of(resources, scopes)
     if not resources and set(scopes) == _values(contents.granted):
         return TokenKey()
@@ -51,11 +51,46 @@ def wanted(
     return _without_asking_for_less(key, contents, choice, now)
 
 
+def default_key() -> TokenKey:
+    """Return the key of the token that is meant where nothing is asked for (T4)."""
+    resource = settings.default_resource
+    return TokenKey.of([resource] if resource else [], split_scope(settings.default_scope or ""))
+
+
+def check_listed(
+    resources: Collection[str], scopes: Collection[str], granted: Collection[str]
+) -> None:
+    """Raise ``InvalidTarget`` or ``InvalidScope`` for what the site does not allow (T5).
+
+    ``granted``: the scopes that are allowed beside those that the settings list.
+    """
+    if not set(resources) <= set(settings.resources):
+        raise InvalidTarget
+    if not set(scopes) <= settings.scopes | set(granted) | scopes_of(resources):
+        raise InvalidScope
+
+
+def origins(key: TokenKey) -> list[str]:
+    """Return the origins that the site names for this token: where a page may send it."""
+    if not key.resources:
+        return list(settings.origins)
+    listed = settings.resources
+    named = chain.from_iterable(listed.get(uri, {}).get("origins", ()) for uri in key.resources)
+    return list(dict.fromkeys(named))
+
+
+def scopes_of(resources: Collection[str]) -> frozenset[str]:
+    """Return the scopes that the site names for these resources."""
+    listed = settings.resources
+    named = (listed.get(resource, {}).get("scope", "") for resource in resources)
+    return frozenset(" ".join(named).split())
+
+
 def requested_scope(key: TokenKey) -> str:
     """Return the ``scope`` to send to the authorization server; empty when it is to decide."""
     if key.scopes:
         return " ".join(key.scopes)
-    return " ".join(sorted(_scopes_of(key.resources)))
+    return " ".join(sorted(scopes_of(key.resources)))
 
 
 def fitting(contents: Contents, key: TokenKey, now: float) -> AccessToken | None:
@@ -104,19 +139,6 @@ def _is_absolute_uri(resource: str) -> bool:
     return bool(parts.netloc or not resource[len(parts.scheme) + 1 :].startswith("//"))
 
 
-def _default_key() -> TokenKey:
-    resource = settings.default_resource
-    return TokenKey.of([resource] if resource else [], split_scope(settings.default_scope or ""))
-
-
-def _check_listed(resources: Collection[str], scopes: Collection[str], contents: Contents) -> None:
-    if not set(resources) <= set(settings.resources):
-        raise InvalidTarget
-    allowed = settings.scopes | _values(contents.granted) | _scopes_of(resources)
-    if not set(scopes) <= allowed:
-        raise InvalidScope
-
-
 def _without_asking_for_less(
     key: TokenKey, contents: Contents, choice: NarrowerScope, now: float
 ) -> TokenKey:
@@ -138,7 +160,7 @@ def _wider_key(key: TokenKey, contents: Contents, alive: list[AccessToken]) -> T
             return token.key
     # Nothing wider is stored: would the default request for these resources bring it?
     default = TokenKey.of(key.resources)
-    usual = _scopes_of(key.resources) if key.resources else _values(contents.granted)
+    usual = scopes_of(key.resources) if key.resources else _values(contents.granted)
     default_is_stored = any(token.key == default for token in alive)
     return default if usual > set(key.scopes) and not default_is_stored else None
 
@@ -158,13 +180,6 @@ def _is_exactly(token: AccessToken, key: TokenKey) -> bool:
         and token.key.jkt == key.jkt
         and _values(token.scope) == set(key.scopes)
     )
-
-
-def _scopes_of(resources: Collection[str]) -> frozenset[str]:
-    """Return the scopes that the site names for these resources."""
-    listed = settings.resources
-    named = (listed.get(resource, {}).get("scope", "") for resource in resources)
-    return frozenset(" ".join(named).split())
 
 
 def _values(scope: str | None) -> frozenset[str]:

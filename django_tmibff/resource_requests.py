@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from . import oauth
+from . import oauth, policy
 from .client_auth import Parameters
 from .conf import Provider, settings
 from .exceptions import InvalidTarget
@@ -42,16 +42,24 @@ def needs_subject_token(provider: Provider, resources: tuple[str, ...]) -> bool:
     return bool(resources) and provider.resource_request == "token_exchange"
 
 
-def at_sign_in(provider: Provider) -> Parameters:
-    """Return what the sign-in asks for, so that renewals may have it later."""
-    if not provider.resources_at_sign_in:
-        return []
+def at_sign_in(
+    provider: Provider, resources: tuple[str, ...], scopes: tuple[str, ...]
+) -> tuple[list[str], Parameters]:
+    """Return the scopes and the parameters of a sign-in that asks for ``resources``.
+
+    And for all that the site lists, where renewals give only what the sign-in has asked for. Raises
+    ``InvalidTarget`` for more than the provider's way allows.
+    """
+    values = [*scopes, *sorted(policy.scopes_of(resources))]
+    listed = tuple(settings.resources) if provider.resources_at_sign_in else ()
     match provider.resource_request:
         case "resource":
-            return [("resource", resource) for resource in settings.resources]
-        case "audience":
-            return [("audience", resource) for resource in list(settings.resources)[:1]]
-    return []
+            return values, [("resource", uri) for uri in dict.fromkeys([*resources, *listed])]
+        case "audience" if resources or listed:
+            return values, [("audience", _only(resources or listed[:1]))]
+        case "scope_prefix" if resources:
+            return _prefixed(_only(resources), values), []
+    return values, []
 
 
 def _by_resource(provider: Provider, request: Request) -> oauth.TokenResponse:
@@ -69,9 +77,8 @@ def _by_audience(provider: Provider, request: Request) -> oauth.TokenResponse:
 def _by_scope_prefix(provider: Provider, request: Request) -> oauth.TokenResponse:
     """As Entra ID has it: each scope value begins with the resource, one at a time."""
     resource = _only(request.resources)
-    values = request.scope.split() or [".default"]
-    prefixed = " ".join(f"{resource}/{value}" for value in values)
-    response = _refreshed(provider, request, _scope(prefixed))
+    prefixed = _prefixed(resource, request.scope.split())
+    response = _refreshed(provider, request, _scope(" ".join(prefixed)))
     return _without_prefix(response, f"{resource}/")
 
 
@@ -102,6 +109,10 @@ _WAYS: dict[str, Callable[[Provider, Request], oauth.TokenResponse]] = {
 def _refreshed(provider: Provider, request: Request, parameters: Parameters) -> oauth.TokenResponse:
     extra = _extra(request.resources)
     return oauth.refresh(provider, request.refresh_token, [*parameters, *extra])
+
+
+def _prefixed(resource: str, scopes: list[str]) -> list[str]:
+    return [f"{resource}/{value}" for value in scopes or [".default"]]
 
 
 def _scope(scope: str) -> Parameters:

@@ -16,6 +16,7 @@ from .conf import DEFAULT_PROVIDER, Provider, settings
 
 _ATTRIBUTE = "_tmibff_sign_in"
 _PROVIDER_ATTRIBUTE = "_tmibff_provider"
+_MAX_AGE_ATTRIBUTE = "_tmibff_max_age"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +30,24 @@ class SignIn:
     previous_handle: str | None
 
 
-def begin(request: HttpRequest, provider: Provider) -> None:
-    """Say which provider this callback comes from: its own URL and the state have shown it."""
+def begin(request: HttpRequest, provider: Provider, *, max_age: int | None = None) -> None:
+    """Say which provider this callback comes from: its own URL and the state have shown it.
+
+    ``max_age``: how old the user's authentication there may be, in seconds, where that was asked.
+    """
     setattr(request, _PROVIDER_ATTRIBUTE, provider.name)
+    setattr(request, _MAX_AGE_ATTRIBUTE, max_age)
 
 
 def provider_of(request: HttpRequest) -> Provider:
     """Return the provider whose callback this request is."""
     return settings.provider(getattr(request, _PROVIDER_ATTRIBUTE, DEFAULT_PROVIDER))
+
+
+def max_age_of(request: HttpRequest) -> int | None:
+    """Return how old, in seconds, the user's authentication may be; ``None`` for any age."""
+    age: int | None = getattr(request, _MAX_AGE_ATTRIBUTE, None)
+    return age
 
 
 def callback_url(request: HttpRequest, provider: Provider) -> str:

@@ -211,6 +211,17 @@ def forget_access_tokens(token_set: TokenSet) -> bool:
     return single_flight.forget_access_tokens(token_set.handle)
 
 
+def granted_scope(request: HttpRequest, provider: str) -> str:
+    """Return the scope that this session has been granted by that provider; empty for none."""
+    try:
+        described = describe(request)
+    except TokenError:
+        return ""
+    if described is None or described.provider != provider:
+        return ""
+    return described.granted_scope or ""
+
+
 def handle_of(request: HttpRequest) -> str | None:
     """Return the handle of this session's token set."""
     handle = request.session.get(SESSION_KEY)

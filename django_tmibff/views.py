@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.decorators import login_not_required
-from django.http import Http404, HttpRequest, HttpResponse, QueryDict
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.utils.decorators import method_decorator
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.views import (
@@ -16,14 +17,15 @@ from mozilla_django_oidc.views import (
     OIDCAuthenticationRequestView,
 )
 
-from . import http, logout, resource_requests, sign_in, states, tokens
+from . import authorization, http, logout, policy, sign_in, states, tokens
 from .conf import DEFAULT_PROVIDER, Provider, settings
-from .exceptions import InvalidRequest
+from .exceptions import InvalidRequest, TokenError
 
 logger = logging.getLogger(__name__)
 
 # What the settings may switch off for mozilla-django-oidc's own provider only.
 _ALWAYS = ("OIDC_USE_PKCE", "OIDC_USE_NONCE")
+_NEEDED = ("OIDC_OP_AUTHORIZATION_ENDPOINT", "OIDC_RP_CLIENT_ID")
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -43,12 +45,18 @@ _RELOAD_HEADERS = {
 def bff_token(request: HttpRequest) -> HttpResponse:
     """Answer with an access token: stored, or newly obtained with the refresh token (R1-R6)."""
     resources, scope = _parameters(request)
-    token = tokens.get(request, resources, scope, refused=request.headers.get("TMIBFF-Refused"))
+    try:
+        refused = request.headers.get("TMIBFF-Refused")
+        token = tokens.get(request, resources, scope, refused=refused)
+    except TokenError as error:
+        error.sign_in_parameters = authorization.for_token(resources, scope)
+        raise
     data = {
         "access_token": token.value,
         "token_type": token.token_type,
         "expires_in": token.expires_in,
         "scope": token.scope,
+        "origins": policy.origins(token.key) or None,
     }
     return http.answer({name: value for name, value in data.items() if value is not None})
 
@@ -83,13 +91,14 @@ def backchannel_logout(request: HttpRequest) -> HttpResponse:
 
 @method_decorator(login_not_required, name="dispatch")
 class OIDCRequestView(OIDCAuthenticationRequestView):
-    """mozilla-django-oidc's authorization request, for ``OIDC_AUTHENTICATE_CLASS`` too.
+    """Sends the user to sign in: ``/bff/login``, and for ``OIDC_AUTHENTICATE_CLASS`` too.
 
-    ``?provider=name`` signs in at one of ``TMIBFF_PROVIDERS``. It names the resources where the
-    provider is to hear of them at sign-in.
+    It is mozilla-django-oidc's authorization request, with what a page of ours asks for.
     """
 
     provider: Provider | None = None
+    asked = authorization.SignInRequest()
+    parameters: Mapping[str, Any] = MappingProxyType({})
 
     def get_settings(  # type: ignore[override]  # theirs knows no provider, and is static
         self, attr: str, *args: Any
@@ -97,38 +106,41 @@ class OIDCRequestView(OIDCAuthenticationRequestView):
         """Return the setting; providers beside the default one always get PKCE and a nonce (B1)."""
         if attr in _ALWAYS and self.provider is not None and not self.provider.is_default:
             return True
+        if attr in _NEEDED:
+            args = (None,)  # A site without OpenID Connect has nothing here, and that is no error.
         return OIDCAuthenticationRequestView.get_settings(attr, *args)
 
-    def setup(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
-        """Find the provider; raises ``Http404`` where there is none."""
-        super().setup(request, *args, **kwargs)
-        self.provider = _sign_in_provider(request.GET.get("provider", DEFAULT_PROVIDER))
-        if not self.provider.is_default:
-            self.OIDC_OP_AUTH_ENDPOINT = self.provider.authorization_endpoint
-            self.OIDC_RP_CLIENT_ID = self.provider.client_id
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return http.answered(self._begin, request)
 
     def get_extra_params(self, request: HttpRequest) -> Mapping[str, Any]:
         """Return what the request says beside what mozilla-django-oidc puts into it."""
-        if self.provider is None or self.provider.is_default:
-            extra: Mapping[str, Any] = super().get_extra_params(request)
-            return extra
-        return {
-            "scope": self.provider.scope,
-            **self.provider.authorization_params,
-            "redirect_uri": sign_in.callback_url(request, self.provider),
-        }
+        return self.parameters
 
-    def get(self, request: HttpRequest) -> HttpResponse:
-        response: HttpResponse = super().get(request)
-        provider = self.provider or settings.provider()
+    def _begin(self, request: HttpRequest) -> HttpResponse:
+        http.check_not_speculative(request)
+        self.asked = authorization.parse(request)
+        self.provider = provider = _sign_in_provider(self.asked.provider)
+        self.parameters, repeated = authorization.parameters(request, provider, self.asked)
         if not provider.is_default:
-            [state] = parse_qs(urlsplit(response["Location"]).query)["state"]
-            states.keep(request, state, provider.name)
-        resources = resource_requests.at_sign_in(provider)
-        if resources:
+            self.OIDC_OP_AUTH_ENDPOINT = provider.authorization_endpoint
+            self.OIDC_RP_CLIENT_ID = provider.client_id
+            redirect_uri = sign_in.callback_url(request, provider)
+            self.parameters = {**self.parameters, "redirect_uri": redirect_uri}
+        states.make_room(request)
+        response: HttpResponse = super().get(request)
+        self._remember(request, response, provider)
+        if repeated:
             # mozilla-django-oidc's own parameters cannot be repeated.
-            response["Location"] += f"&{urlencode(resources)}"
+            response["Location"] += f"&{urlencode(repeated)}"
         return response
+
+    def _remember(self, request: HttpRequest, response: HttpResponse, provider: Provider) -> None:
+        asked = self.asked
+        request.session["oidc_login_next"] = asked.next or None
+        [state] = parse_qs(urlsplit(response["Location"]).query)["state"]
+        begun = states.Begun(asked.next, asked.by_own_page, asked.max_age)
+        states.keep(request, state, provider, begun)
 
 
 @method_decorator(login_not_required, name="dispatch")
@@ -138,22 +150,43 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
     With ``SESSION_COOKIE_SAMESITE = "Strict"`` the provider's redirect arrives without the
     session. A page that reloads itself from our own site brings it along. There is no loop: the
     reload is not cross-site any more.
+
+    What the provider refuses is told to the page that has asked, and signs nobody out.
     """
+
+    next = ""
+
+    @property
+    def success_url(self) -> str:
+        """Where to go after this very sign-in: the session may have begun others, or be new."""
+        return self.next or str(super().success_url)
 
     def get(self, request: HttpRequest, provider: str = DEFAULT_PROVIDER) -> HttpResponse:
         found = _sign_in_provider(provider)
-        if not _state_is_known(request, found):
+        if not states.is_known(request, found):
             if request.headers.get("Sec-Fetch-Site") == "cross-site":
                 return HttpResponse(_RELOAD_PAGE, headers=_RELOAD_HEADERS)
             # Any site can send a browser here with an error: that must not sign anybody out.
             return self._failure()
         if not {"code", "error"} & set(request.GET):
             return self._failure()
-        sign_in.begin(request, found)
-        if not found.is_default:
-            states.give_back(request)
+        begun = states.begun(request, found)
+        if begun is not None and "error" in request.GET:
+            states.use_up(request, found)
+            return self._refused(request, begun)
+        begun = begun or states.Begun()
+        self.next = begun.next
+        sign_in.begin(request, found, max_age=begun.max_age)
+        states.hand_over(request, found)
         response: HttpResponse = super().get(request)
         return response
+
+    def _refused(self, request: HttpRequest, begun: states.Begun) -> HttpResponse:
+        error = authorization.error_of(request)
+        logger.info("sign-in not granted: %s", error)
+        if not (begun.next and begun.by_own_page):
+            return self._failure()
+        return HttpResponseRedirect(authorization.with_error(begun.next, error))
 
     def _failure(self) -> HttpResponse:
         failure: HttpResponse = self.login_failure()
@@ -166,17 +199,13 @@ def _sign_in_provider(name: str) -> Provider:
     provider = settings.find_provider(name) if is_named else None
     if provider is None:
         raise Http404("There is no such provider.")
+    if provider.is_default and not provider.authorization_endpoint:
+        raise Http404("This site has no sign-in with OpenID Connect.")
     if not provider.is_default and provider.missing_for_sign_in:
         missing = f"TMIBFF_PROVIDERS lacks its {', '.join(provider.missing_for_sign_in)}"
         logger.error("provider %s is not set up: %s", name, missing)
         raise Http404("Nobody can sign in at this provider.")
     return provider
-
-
-def _state_is_known(request: HttpRequest, provider: Provider) -> bool:
-    if not provider.is_default:
-        return states.is_known(request, provider.name)
-    return request.GET.get("state") in (request.session.get("oidc_states") or {})
 
 
 def _form(request: HttpRequest) -> QueryDict:

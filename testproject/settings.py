@@ -63,6 +63,7 @@ AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
 ]
 OIDC_AUTHENTICATE_CLASS = "django_tmibff.views.OIDCRequestView"
+OIDC_CALLBACK_CLASS = "django_tmibff.views.OIDCCallbackView"
 LOGIN_URL = "oidc_authentication_init"
 LOGIN_REDIRECT_URL = "/"
 LOGIN_REDIRECT_URL_FAILURE = "/?sign-in=failed"

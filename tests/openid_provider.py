@@ -71,7 +71,7 @@ class OpenIDProvider:
     def authorization_request(self, page: Page) -> dict[str, str]:
         """Start a sign-in; return what the app asks the provider for."""
         begin = f"/bff/login?provider={self.name}" if self.name else "/oidc/authenticate/"
-        redirect = page.get(begin, secure=True)
+        redirect = page.navigate(begin)
         return {k: v[0] for k, v in parse_qs(urlsplit(redirect["Location"]).query).items()}
 
     def _token_response(self, nonce: str) -> dict[str, Any]:

@@ -18,6 +18,8 @@ MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
 
 FETCH = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
 
+NAVIGATION = {**FETCH, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
 # A sign-in's token response, unless a test says otherwise.
 SIGN_IN: dict[str, Any] = {
     "access_token": "canary-access-token",
@@ -48,6 +50,10 @@ class Page(Client):
             path = f"{path}?{query if isinstance(query, str) else urlencode(query, doseq=True)}"
         sent = {**FETCH, **(headers or {})}
         return self.generic(method, path, headers=sent, secure=True, **options)
+
+    def navigate(self, path: str, query: Any = None) -> HttpResponse:
+        """Return the answer when one of our own pages sends the browser there."""
+        return self.get(path, query, headers=NAVIGATION, secure=True)
 
     def elsewhere(self) -> "Page":
         """Return the same browser's page, for a server whose middleware has changed."""

@@ -69,6 +69,9 @@ class TestSessionRefresh:
         ("TMIBFF_PROVIDERS", {"other": {"token_endpiont": "x"}}, "TMIBFF_PROVIDERS"),
         ("TMIBFF_RESOURCES", "https://api.example", "TMIBFF_RESOURCES"),
         ("TMIBFF_RESOURCES", ["orders"], "TMIBFF_RESOURCES"),
+        ("TMIBFF_ORIGINS", ["https://api.example/orders"], "TMIBFF_ORIGINS"),
+        ("TMIBFF_ORIGINS", ["*"], "TMIBFF_ORIGINS"),
+        ("TMIBFF_RESOURCES", {"https://a.example": {"origins": [None]}}, "TMIBFF_RESOURCES"),
         ("TMIBFF_SESSION_INFO", "no.such.function", "TMIBFF_SESSION_INFO"),
         ("TMIBFF_REFRESH_MARGIN", "soon", "TMIBFF_REFRESH_MARGIN"),
         ("TMIBFF_AS_TIMEOUT", -1, "TMIBFF_AS_TIMEOUT"),
@@ -191,6 +194,17 @@ def test_b1_w002_the_sign_in_is_without_pkce(settings: Any) -> None:
     assert ids(checks.check_pkce(None)) == ["django_tmibff.W002"]
     del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
     assert checks.check_pkce(None) == []
+
+
+@pytest.mark.parametrize(
+    "path", ["mozilla_django_oidc.views.OIDCAuthenticationCallbackView", "no.such.View", ""]
+)
+def test_w007_a_callback_that_signs_out_whoever_is_sent_there(settings: Any, path: str) -> None:
+    assert checks.check_callback(None) == []
+    settings.OIDC_CALLBACK_CLASS = path
+    assert ids(checks.check_callback(None)) == ["django_tmibff.W007"]
+    del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+    assert checks.check_callback(None) == []
 
 
 def test_w006_sessions_that_cannot_be_ended_from_elsewhere(settings: Any) -> None:

@@ -17,7 +17,7 @@ from django_tmibff.models import TokenSet
 from tests.page import SIGN_IN, Page
 
 ORDERS = "https://api.example/orders"
-LOGIN_URL = "/oidc/authenticate/"
+LOGIN_URL = "/bff/login"
 INVALID_GRANT = {"status_code": 400, "json": {"error": "invalid_grant"}}
 
 
@@ -143,6 +143,7 @@ class TestRefusals:
     def test_x8_login_url_is_a_path_of_ours_without_next(
         self, expired: Page, authorization_server: Any
     ) -> None:
+        """tests/test_login.py says what is in its query."""
         authorization_server.refuses("invalid_scope")
         assert expired.refusal()["login_url"] == LOGIN_URL
 

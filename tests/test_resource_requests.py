@@ -10,6 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django_tmibff import resource_requests
 from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
+from django_tmibff.exceptions import InvalidTarget
 from tests.page import Page
 from tests.sealed import contents_of
 
@@ -188,9 +189,32 @@ class TestAtSignIn:
     )
     def test_what_is_asked_for(self, way: Any, name: str, expected: Any) -> None:
         way(name)
-        assert resource_requests.at_sign_in(our_settings.provider()) == []
+        assert resource_requests.at_sign_in(our_settings.provider(), (), ("a",)) == (["a"], [])
         way(name, resources_at_sign_in=True)
-        assert resource_requests.at_sign_in(our_settings.provider()) == expected
+        found = resource_requests.at_sign_in(our_settings.provider(), (), ("a",))
+        assert found == (["a"], expected)
+
+    @pytest.mark.parametrize(
+        ("name", "scopes", "expected"),
+        [
+            ("resource", ["a"], [("resource", MAIL)]),
+            ("audience", ["a"], [("audience", MAIL)]),
+            ("scope_prefix", [f"{MAIL}/a"], []),
+            ("token_exchange", ["a"], []),
+        ],
+    )
+    def test_what_is_asked_for_one_of_them(
+        self, way: Any, name: str, scopes: list[str], expected: Any
+    ) -> None:
+        way(name)
+        found = resource_requests.at_sign_in(our_settings.provider(), (MAIL,), ("a",))
+        assert found == (scopes, expected)
+
+    @pytest.mark.parametrize("name", ["audience", "scope_prefix"])
+    def test_where_one_at_a_time_is_possible_two_are_refused(self, way: Any, name: str) -> None:
+        way(name)
+        with pytest.raises(InvalidTarget):
+            resource_requests.at_sign_in(our_settings.provider(), (MAIL, ORDERS), ())
 
     def test_the_sign_in_names_each_of_them(self, way: Any, page: Page, settings: Any) -> None:
         way("resource", resources_at_sign_in=True)

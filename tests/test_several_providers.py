@@ -76,7 +76,7 @@ class TestSignIn:
     ) -> None:
         """B1: whatever the settings say of the default provider."""
         settings.OIDC_USE_PKCE = settings.OIDC_USE_NONCE = False
-        answer = page.get("/bff/login?provider=partner", secure=True)
+        answer = page.navigate("/bff/login?provider=partner")
         assert answer["Location"].startswith(f"{PARTNER}/authorize?")
         asked = {k: v for k, [v] in parse_qs(urlsplit(answer["Location"]).query).items()}
         assert asked["client_id"] == "our-client-there"
@@ -160,7 +160,7 @@ class TestSignIn:
     def test_x8_the_default_ones_page_to_that_one(self, page: Page, usual: OpenIDProvider) -> None:
         usual.tokens = {"expires_in": 0, "refresh_token": ...}
         usual.sign_in(page)
-        assert page.refusal()["login_url"] == "/oidc/authenticate/"
+        assert page.refusal()["login_url"] == "/bff/login"
 
 
 class TestUsers:
@@ -261,9 +261,9 @@ class TestUsers:
 class TestMixUp:
     """RFC 9700 §4.4: a code of one provider must not get to another."""
 
-    @pytest.fixture(autouse=True, params=["tests.urls", "tests.callback_urls"])
+    @pytest.fixture(autouse=True, params=["tests.urls", "tests.mozillas_urls"])
     def callback(self, request: Any, settings: Any) -> None:
-        """The default provider's callback is mozilla-django-oidc's own, or ours."""
+        """The default provider's callback is ours, or mozilla-django-oidc's own."""
         settings.ROOT_URLCONF = request.param
 
     def test_a_partners_sign_in_does_not_come_in_at_the_default_callback(
@@ -362,7 +362,7 @@ class TestMixUp:
 class TestSetUp:
     @pytest.mark.parametrize("path", ["/bff/login?provider=nobody", "/bff/callback/nobody"])
     def test_one_that_there_is_not_is_not_found(self, page: Page, path: str) -> None:
-        assert page.get(path, secure=True).status_code == 404
+        assert page.navigate(path).status_code == 404
 
     @pytest.mark.parametrize("member", sorted(NEEDED))
     def test_it_says_what_it_lacks(
@@ -370,7 +370,7 @@ class TestSetUp:
     ) -> None:
         members = {name: value for name, value in MEMBERS.items() if name != member}
         settings.TMIBFF_PROVIDERS = {"partner": members}
-        assert page.get("/bff/login?provider=partner", secure=True).status_code == 404
+        assert page.navigate("/bff/login?provider=partner").status_code == 404
         assert f"provider partner is not set up: TMIBFF_PROVIDERS lacks its {member}" in caplog.text
 
     def test_nothing_of_the_default_one_is_taken_over(self, settings: Any) -> None:
