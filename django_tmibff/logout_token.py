@@ -12,15 +12,12 @@ from typing import Any
 import jwt
 
 from . import key_sets
-from .conf import Provider, settings
+from .conf import LEEWAY_SECONDS, Provider, settings
 from .exceptions import forgets_locals
 
 logger = logging.getLogger(__name__)
 
 EVENT = "http://schemas.openid.net/event/backchannel-logout"
-
-# How far a provider's clock may be off.
-LEEWAY_SECONDS = 60.0
 
 # A year: what is said beyond that must not overflow a date.
 _LONGEST_SECONDS = 365 * 24 * 3600.0
