@@ -427,6 +427,7 @@ class TestRemembered:
         [
             "invalid_scope",
             "invalid_target",
+            "invalid_resource",
             "unauthorized_client",
             "consent_required",
             "interaction_required",
