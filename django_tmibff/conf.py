@@ -22,6 +22,8 @@ ClientAuthMethod = Literal[
 ]
 
 DEFAULT_PROVIDER = "default"
+# How far a provider's clock may be off.
+LEEWAY_SECONDS = 60.0
 DEFAULT_CLAIMS = (
     "preferred_username",
     "name",

@@ -16,6 +16,7 @@ _KNOWN_ERRORS = frozenset(
         "invalid_client",
         "invalid_grant",
         "invalid_request",
+        "invalid_resource",
         "invalid_scope",
         "invalid_session",
         "invalid_target",

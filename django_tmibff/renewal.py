@@ -50,6 +50,7 @@ _REFUSED_FOR_ONE_KEY = frozenset(
     {
         "invalid_scope",
         "invalid_target",
+        "invalid_resource",
         "unauthorized_client",
         "consent_required",
         "interaction_required",

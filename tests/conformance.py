@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-TESTS = Path(__file__).parent
+from tests.named import TESTS, tests_in
+
 PAGE = TESTS.parent / "docs" / "conformance.md"
 IN_NAME = re.compile(r"(?<=_)[etrxsb]\d+(?=_)")
 IN_DOCSTRING = re.compile(r"\b[ETRXSB]\d+\b")
@@ -36,10 +37,9 @@ def page_with_tests(page: str) -> str:
 
 
 def _rules_of_tests(path: Path) -> Iterator[tuple[str, set[str]]]:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            named = {rule.upper() for rule in IN_NAME.findall(f"{node.name}_")}
-            yield node.name, named | set(IN_DOCSTRING.findall(ast.get_docstring(node) or ""))
+    for test in tests_in(path):
+        named = {rule.upper() for rule in IN_NAME.findall(f"{test.name}_")}
+        yield test.name, named | set(IN_DOCSTRING.findall(ast.get_docstring(test) or ""))
 
 
 if __name__ == "__main__":

@@ -428,6 +428,7 @@ class TestRemembered:
         [
             "invalid_scope",
             "invalid_target",
+            "invalid_resource",
             "unauthorized_client",
             "consent_required",
             "interaction_required",
