@@ -23,8 +23,6 @@ from .models import Identity, identity_key
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10  # seconds
-# How far a provider's clock may be off, and how long the user may take to come back.
-LEEWAY_SECONDS = 60
 
 _OF_THE_CODE = ("code", "redirect_uri", "code_verifier")
 

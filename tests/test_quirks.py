@@ -14,7 +14,7 @@ from tests.sealed import contents_of
 pytestmark = pytest.mark.django_db
 
 ORDERS = "https://api.example/orders"
-LOGIN_URL = "/oidc/authenticate/"
+LOGIN_URL = "/bff/login"
 
 
 @pytest.fixture
@@ -203,7 +203,8 @@ class TestScopes:
         assert page.token()["scope"] == "openid"
         assert "renewed with a narrower scope than granted" in caplog.text
         authorization_server.refuses("invalid_scope")
-        assert page.refusal(scope="email") == {"error": "invalid_scope", "login_url": LOGIN_URL}
+        url = f"{LOGIN_URL}?scope=email"
+        assert page.refusal(scope="email") == {"error": "invalid_scope", "login_url": url}
         page.store()
         assert page.token()["scope"] == "openid email"
 
@@ -267,7 +268,8 @@ class TestRefusals:
         assert authorization_server.calls == 1
         for _ in range(2):
             authorization_server.refuses("invalid_grant")
-        assert page.refusal(scope="openid") == {"error": "invalid_grant", "login_url": LOGIN_URL}
+        url = f"{LOGIN_URL}?scope=openid"
+        assert page.refusal(scope="openid") == {"error": "invalid_grant", "login_url": url}
 
 
 class TestResources:
