@@ -1,6 +1,5 @@
 """Who may ask, and what every answer carries (PROTOCOL E)."""
 
-import ipaddress
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -35,6 +34,7 @@ from .exceptions import (
     TokenError,
     forgets_locals,
 )
+from .hosts import is_loopback
 
 logger = logging.getLogger(__name__)
 
@@ -166,17 +166,8 @@ def _own_origin(request: HttpRequest) -> str:
 def _check_transport(request: HttpRequest) -> None:
     """Raise ``InvalidSession`` for plain http, but for a developer's own machine (E2)."""
     host, _port = split_domain_port(request.get_host())
-    if not request.is_secure() and not (django_settings.DEBUG and _is_loopback(host)):
+    if not request.is_secure() and not (django_settings.DEBUG and is_loopback(host)):
         raise InvalidSession("This endpoint answers over https only.")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_session(request: HttpRequest) -> None:

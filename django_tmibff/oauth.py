@@ -1,6 +1,5 @@
 """The only room that talks to the authorization server: refresh and revocation."""
 
-import json
 import logging
 import math
 import re
@@ -8,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 from urllib.parse import quote_plus
 
 import requests
@@ -16,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.http import parse_http_date_safe
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from . import client_auth, transport
+from . import client_auth, strict_json, transport
 from .client_auth import Parameters
 from .conf import Provider, settings
 from .contents import AccessToken, TokenKey
@@ -175,7 +174,7 @@ def _tokens(
 
 def _token_response(answer: transport.Answer, requested_at: float) -> TokenResponse | None:
     try:
-        return TokenResponse.parse(_json(answer.body), requested_at=requested_at)
+        return TokenResponse.parse(strict_json.loads(answer.body), requested_at=requested_at)
     except ValueError:
         return None  # Not chained: such an error carries what it could not read.
 
@@ -291,21 +290,9 @@ def _quotes(text: str, secrets: Iterable[str]) -> bool:
 def _parsed(body: bytes) -> Any:
     """Return the body's JSON, or ``None`` where it is none."""
     try:
-        return _json(body)
+        return strict_json.loads(body)
     except ValueError:
         return None
-
-
-def _json(body: bytes) -> Any:
-    """Return the body's JSON; raises ``ValueError``, also for what only Python takes for JSON."""
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _matching(pattern: re.Pattern[str], value: object) -> str | None:
