@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast, get_args
 
+from django.apps import apps
 from django.conf import settings as django_settings
 from django.core.exceptions import ImproperlyConfigured
 
@@ -34,6 +35,26 @@ DEFAULT_CLAIMS = (
     "picture",
     "locale",
 )
+
+#: What the members of the default provider are called in the settings.
+OIDC_NAMES = {
+    "issuer": "OIDC_OP_ISSUER",
+    "authorization_endpoint": "OIDC_OP_AUTHORIZATION_ENDPOINT",
+    "token_endpoint": "OIDC_OP_TOKEN_ENDPOINT",
+    "userinfo_endpoint": "OIDC_OP_USER_ENDPOINT",
+    "revocation_endpoint": "OIDC_OP_REVOCATION_ENDPOINT",
+    "end_session_endpoint": "OIDC_OP_END_SESSION_ENDPOINT",
+    "jwks_endpoint": "OIDC_OP_JWKS_ENDPOINT",
+    "signing_alg": "OIDC_RP_SIGN_ALGO",
+    "signing_key": "OIDC_RP_IDP_SIGN_KEY",
+    "client_id": "OIDC_RP_CLIENT_ID",
+    "client_secret": "OIDC_RP_CLIENT_SECRET",
+    "client_auth": "TMIBFF_CLIENT_AUTH",
+    "scope": "OIDC_RP_SCOPES",
+    "authorization_params": "OIDC_AUTH_REQUEST_EXTRA_PARAMS",
+    "verify": "OIDC_VERIFY_SSL",
+    "proxies": "OIDC_PROXY",
+}
 
 DEFAULTS: dict[str, Any] = {
     "TMIBFF_STORE": "django_tmibff.stores.db",
@@ -309,6 +330,25 @@ class Settings:
         except ImproperlyConfigured as error:
             logger.error("provider %s is not set up: %s", name, error)  # noqa: TRY400  # its text says it all
             return None
+
+    @property
+    def uses_oidc(self) -> bool:
+        """Whether mozilla-django-oidc signs people in here."""
+        installed = apps.is_installed("mozilla_django_oidc")
+        return installed or hasattr(django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT")
+
+    def signs_in_at(self, provider: Provider) -> bool:
+        """Whether users sign in there; else its tokens come to us in another way."""
+        return self.uses_oidc if provider.is_default else bool(provider.authorization_endpoint)
+
+    def name_of(self, member: str, provider: str) -> str:
+        """Return the setting that says what that member of ``Provider`` is."""
+        own = _setting("TMIBFF_PROVIDERS").get(provider, {})
+        if provider != DEFAULT_PROVIDER or member not in OIDC_NAMES or member in own:
+            return f"TMIBFF_PROVIDERS[{provider!r}][{member!r}]"
+        if member == "client_auth" and _setting("TMIBFF_CLIENT_AUTH") is None:
+            return "OIDC_TOKEN_USE_BASIC_AUTH"
+        return OIDC_NAMES[member]
 
     def _oidc_provider(self) -> dict[str, Any]:
         """Return what mozilla-django-oidc's settings say: nobody writes them twice."""

@@ -19,7 +19,17 @@ _MAX_KEYS = 20
 
 def signing_keys(provider: Provider, *, kid: str | None, alg: str) -> list[jwt.PyJWK]:
     """Return the provider's keys of that ``kid``, or all when it is ``None``, that fit ``alg``."""
-    return _fitting(_kept(provider), kid, alg) or _fitting(_fetched(provider), kid, alg)
+    return fitting(_kept(provider), alg, kid=kid) or fitting(_fetched(provider), alg, kid=kid)
+
+
+def fitting(keys: Iterable[Any], alg: str, *, kid: str | None = None) -> list[jwt.PyJWK]:
+    """Return those of the published ``keys`` that can verify ``alg``; of that ``kid``, or all."""
+    found = []
+    for key in keys:
+        with suppress(jwt.PyJWTError, AttributeError, TypeError, ValueError):
+            if _may_sign(key, kid, alg):
+                found.append(jwt.PyJWK(key, alg))
+    return found
 
 
 def _kept(provider: Provider) -> list[Any]:
@@ -37,15 +47,6 @@ def _fetched(provider: Provider) -> list[Any]:
         store.remember(_fact(provider), keys, _KEPT_SECONDS)
         return keys
     return []
-
-
-def _fitting(keys: Iterable[Any], kid: str | None, alg: str) -> list[jwt.PyJWK]:
-    found = []
-    for key in keys:
-        with suppress(jwt.PyJWTError, AttributeError, TypeError, ValueError):
-            if _may_sign(key, kid, alg):
-                found.append(jwt.PyJWK(key, alg))
-    return found
 
 
 def _may_sign(key: dict[str, Any], kid: str | None, alg: str) -> bool:

@@ -15,7 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.http import parse_http_date_safe
 from urllib3.exceptions import ProtocolError, ReadTimeoutError
 
-from . import client_auth, strict_json, transport
+from . import client_auth, discovery, strict_json, transport
 from .client_auth import Parameters
 from .conf import Provider, settings
 from .contents import AccessToken, TokenKey
@@ -199,18 +199,12 @@ def key_set(provider: Provider) -> list[Any]:
     """
     if not provider.jwks_endpoint:
         raise BackendNotReady("This site does not know the authorization server's JWKS endpoint.")
-    with _unavailable_for_any_failure():
-        answer = transport.get(
-            provider.jwks_endpoint,
-            seconds=settings.as_timeout,
-            verify=provider.verify,
-            proxies=provider.proxies,
+    try:
+        return discovery.key_set(
+            provider.jwks_endpoint, verify=provider.verify, proxies=provider.proxies
         )
-    data = _parsed(answer.body) if answer.status == 200 else None
-    keys = data.get("keys") if isinstance(data, dict) else None
-    if not isinstance(keys, list):
-        raise TemporarilyUnavailable("The authorization server gave no key set.")
-    return keys
+    except discovery.MetadataRefused as error:
+        raise TemporarilyUnavailable("The authorization server gave no key set.") from error
 
 
 def _post(provider: Provider, url: str, parameters: Parameters, seconds: float) -> transport.Answer:

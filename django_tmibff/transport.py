@@ -70,12 +70,13 @@ def post(
 def get(
     url: str,
     *,
+    certificate: Certificate | None = None,
     seconds: float,
     verify: bool | str = True,
     proxies: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return what is at ``url``, as ``post`` does."""
-    return _answer("GET", url, None, NoAuth(), None, seconds, verify, proxies)
+    return _answer("GET", url, None, NoAuth(), certificate, seconds, verify, proxies)
 
 
 class NoAuth(AuthBase):
