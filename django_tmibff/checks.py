@@ -27,6 +27,7 @@ from .views import OIDCCallbackView
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
 OIDC_NEEDED = (
+    "OIDC_OP_AUTHORIZATION_ENDPOINT",
     "OIDC_OP_TOKEN_ENDPOINT",
     "OIDC_OP_USER_ENDPOINT",
     "OIDC_RP_CLIENT_ID",
@@ -78,9 +79,9 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 
 def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """E004, W005: a sign-in with OpenID Connect that would not work, or keep no tokens."""
-    if not hasattr(django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT"):
+    if not settings.uses_oidc:
         return []
-    missing = [name for name in OIDC_NEEDED if not getattr(django_settings, name, None)]
+    missing = [name for name in _oidc_needed() if not getattr(django_settings, name, None)]
     messages: list[CheckMessage] = [
         Error(f"{name} is not set.", hint=f"Set {name}.", id="django_tmibff.E004")
         for name in (*missing, *_missing_of_providers())
@@ -103,10 +104,11 @@ def check_signing_algorithms(app_configs: Any, **kwargs: Any) -> list[CheckMessa
     return [
         Error(
             f"mozilla-django-oidc cannot verify ID tokens signed with {provider.signing_alg!r}.",
-            hint=f"Let the provider sign with RS256 or ES256, and say so in {setting}.",
+            hint="Let the provider sign with RS256 or ES256, and say so in"
+            f" {settings.name_of('signing_alg', provider.name)}.",
             id="django_tmibff.E005",
         )
-        for setting, provider in _sign_in_providers()
+        for provider in _sign_in_providers()
         if not re.fullmatch("(HS|RS|ES)(256|384|512)", provider.signing_alg)
     ]
 
@@ -243,20 +245,23 @@ def _is_exempt(name: str) -> bool:
     return name in exempt or path in exempt or any(p.match(path) for p in patterns)
 
 
-def _sign_in_providers() -> Iterable[tuple[str, Provider]]:
-    """Yield the providers where users sign in, each with the name of its ``signing_alg``."""
-    for provider in settings.providers:
-        if provider.authorization_endpoint and provider.is_default:
-            yield "OIDC_RP_SIGN_ALGO", provider
-        elif provider.authorization_endpoint:
-            yield f"TMIBFF_PROVIDERS[{provider.name!r}]['signing_alg']", provider
+def _sign_in_providers() -> Iterable[Provider]:
+    return [provider for provider in settings.providers if provider.authorization_endpoint]
 
 
 def _missing_of_providers() -> Iterable[str]:
-    for _setting, provider in _sign_in_providers():
+    for provider in _sign_in_providers():
         if not provider.is_default:
-            for name in provider.missing_for_sign_in:
-                yield f"TMIBFF_PROVIDERS[{provider.name!r}][{name!r}]"
+            for member in provider.missing_for_sign_in:
+                yield settings.name_of(member, provider.name)
+
+
+def _oidc_needed() -> Iterable[str]:
+    """Return the settings without which mozilla-django-oidc raises, or signs nobody in."""
+    yield from OIDC_NEEDED
+    by_key = getattr(django_settings, "OIDC_RP_SIGN_ALGO", "HS256").startswith(("RS", "ES"))
+    if by_key and getattr(django_settings, "OIDC_RP_IDP_SIGN_KEY", None) is None:
+        yield "OIDC_OP_JWKS_ENDPOINT"
 
 
 def _use_providers() -> None:

@@ -154,7 +154,32 @@ def test_e004_what_a_sign_in_needs(settings: Any) -> None:
     messages = checks.check_oidc(None)
     assert set(ids(messages)) == {"django_tmibff.E004"}
     assert len(messages) == len(checks.OIDC_NEEDED)
-    del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+
+
+def test_e004_nothing_is_needed_where_there_is_no_such_sign_in(settings: Any) -> None:
+    for name in checks.OIDC_NEEDED:
+        delattr(settings, name)
+    settings.INSTALLED_APPS = [one for one in settings.INSTALLED_APPS if "oidc" not in one]
+    assert checks.check_oidc(None) == []
+
+
+@pytest.mark.parametrize("alg", ["RS256", "ES512"])
+def test_e004_a_published_key_has_its_place(settings: Any, alg: str) -> None:
+    """Without it mozilla-django-oidc raises at each request of anybody."""
+    settings.OIDC_RP_SIGN_ALGO = alg
+    settings.OIDC_OP_JWKS_ENDPOINT = None
+    [message] = checks.check_oidc(None)
+    assert (message.id, message.msg) == (
+        "django_tmibff.E004",
+        "OIDC_OP_JWKS_ENDPOINT is not set.",
+    )
+    settings.OIDC_RP_IDP_SIGN_KEY = "a key"
+    assert checks.check_oidc(None) == []
+
+
+def test_e004_a_secret_needs_no_published_key(settings: Any) -> None:
+    settings.OIDC_RP_SIGN_ALGO = "HS256"
+    settings.OIDC_OP_JWKS_ENDPOINT = None
     assert checks.check_oidc(None) == []
 
 
