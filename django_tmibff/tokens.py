@@ -185,14 +185,15 @@ def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
 
 
 @forgets_locals
-def renew(token_set: TokenSet) -> AccessToken:
+def renew(token_set: TokenSet, key: TokenKey | None = None) -> AccessToken:
     """Get a new access token for a token set, whatever is stored: that tests the grant.
 
-    It is the application's default token. Raises what ``get`` does.
+    It is the application's default token, or the one for ``key``, whatever a page may ask for.
+    Raises what ``get`` does.
     """
     _refuse_transaction()
     contents = vault.read(token_set.handle)
-    key = policy.wanted((), (), contents, time.time())
+    key = policy.wanted((), (), contents, time.time()) if key is None else key
     try:
         return single_flight.renew(contents, key)
     except TokenError as error:
