@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, Literal, cast, get_args
 
 from django.conf import settings as django_settings
@@ -358,12 +359,25 @@ def _client_auth(chosen: Any, setting: str) -> ClientAuth:
         )
     if method == "private_key_jwt" and not chosen.get("key"):
         raise ImproperlyConfigured(f"{setting}['key'] must be a private key, as PEM or JWK.")
-    if method.endswith("tls_client_auth") and not chosen.get("certificate"):
-        raise ImproperlyConfigured(f"{setting}['certificate'] must be the path of a PEM file.")
+    members = dict(chosen)
+    if method.endswith("tls_client_auth"):
+        members["certificate"] = _certificate(chosen.get("certificate"), setting)
     try:
-        return ClientAuth(**chosen)
+        return ClientAuth(**members)
     except TypeError:
         raise ImproperlyConfigured(f"{setting} has an unknown member.") from None
+
+
+def _certificate(chosen: Any, setting: str) -> str | tuple[str, str]:
+    """Return the path, or both, as requests takes them: it knows neither lists nor ``Path``."""
+    match chosen:
+        case [str() | PathLike() as certificate, str() | PathLike() as key]:
+            return str(certificate), str(key)
+        case str() | PathLike() if str(chosen):
+            return str(chosen)
+    raise ImproperlyConfigured(
+        f"{setting}['certificate'] must be the path of a PEM file, or those of two."
+    )
 
 
 settings = Settings()

@@ -65,6 +65,11 @@ class TestSessionRefresh:
         ("TMIBFF_NARROWER_SCOPE", "maybe", "TMIBFF_NARROWER_SCOPE"),
         ("TMIBFF_CLIENT_AUTH", {"method": "magic"}, "TMIBFF_CLIENT_AUTH"),
         ("TMIBFF_CLIENT_AUTH", "client_secret_basic", "TMIBFF_CLIENT_AUTH"),
+        (
+            "TMIBFF_CLIENT_AUTH",
+            {"method": "tls_client_auth", "certificate": "/no/such/file.pem"},
+            "TMIBFF_CLIENT_AUTH",
+        ),
         ("TMIBFF_PROVIDERS", {"default": {"colour": "red"}}, "TMIBFF_PROVIDERS"),
         ("TMIBFF_PROVIDERS", {"other": {"token_endpiont": "x"}}, "TMIBFF_PROVIDERS"),
         ("TMIBFF_RESOURCES", "https://api.example", "TMIBFF_RESOURCES"),
