@@ -30,7 +30,6 @@ OIDC_NEEDED = (
     "OIDC_OP_TOKEN_ENDPOINT",
     "OIDC_OP_USER_ENDPOINT",
     "OIDC_RP_CLIENT_ID",
-    "OIDC_RP_CLIENT_SECRET",
 )
 URL_NAMES = ("tmibff-token", "tmibff-sessioninfo")
 
@@ -80,7 +79,8 @@ def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """E004, W005: a sign-in with OpenID Connect that would not work, or keep no tokens."""
     if not hasattr(django_settings, "OIDC_OP_AUTHORIZATION_ENDPOINT"):
         return []
-    missing = [name for name in OIDC_NEEDED if not getattr(django_settings, name, None)]
+    needed = [*OIDC_NEEDED, *(["OIDC_RP_CLIENT_SECRET"] if _uses_secret() else [])]
+    missing = [name for name in needed if not getattr(django_settings, name, None)]
     messages: list[CheckMessage] = [
         Error(f"{name} is not set.", hint=f"Set {name}.", id="django_tmibff.E004")
         for name in (*missing, *_missing_of_providers())
@@ -241,6 +241,13 @@ def _is_exempt(name: str) -> bool:
         return False
     patterns = (url for url in exempt if isinstance(url, re.Pattern))
     return name in exempt or path in exempt or any(p.match(path) for p in patterns)
+
+
+def _uses_secret() -> bool:
+    try:
+        return settings.provider().uses_secret
+    except ImproperlyConfigured:
+        return False  # That is E002's.
 
 
 def _sign_in_providers() -> Iterable[tuple[str, Provider]]:

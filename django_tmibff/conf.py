@@ -121,6 +121,11 @@ class Provider:
         return self.signing_alg.startswith("HS")
 
     @property
+    def uses_secret(self) -> bool:
+        """Whether the client secret is needed, to authenticate or to verify ID tokens."""
+        return self.signs_with_secret or self.client_auth.method.startswith("client_secret_")
+
+    @property
     def missing_for_sign_in(self) -> list[str]:
         """The members without which nobody can sign in there."""
         needed = [
@@ -130,7 +135,7 @@ class Provider:
             "userinfo_endpoint",
             "client_id",
         ]
-        if self.signs_with_secret or self.client_auth.method.startswith("client_secret"):
+        if self.uses_secret:
             needed.append("client_secret")
         if not self.signs_with_secret and not self.signing_key:
             needed.append("jwks_endpoint")

@@ -154,12 +154,23 @@ def test_e9_w001_secure_matters_when_deployed(settings: Any) -> None:
 
 
 def test_e004_what_a_sign_in_needs(settings: Any) -> None:
-    for name in checks.OIDC_NEEDED:
+    needed = {*checks.OIDC_NEEDED, "OIDC_RP_CLIENT_SECRET"}
+    for name in needed:
         delattr(settings, name)
     messages = checks.check_oidc(None)
     assert set(ids(messages)) == {"django_tmibff.E004"}
-    assert len(messages) == len(checks.OIDC_NEEDED)
+    assert {message.hint for message in messages} == {f"Set {name}." for name in needed}
     del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+    assert checks.check_oidc(None) == []
+
+
+def test_e004_a_client_with_a_key_needs_no_secret(settings: Any) -> None:
+    del settings.OIDC_RP_CLIENT_SECRET
+    settings.TMIBFF_CLIENT_AUTH = {"method": "private_key_jwt", "key": "a key"}
+    assert checks.check_oidc(None) == []
+    settings.OIDC_RP_SIGN_ALGO = "HS256"
+    assert ids(checks.check_oidc(None)) == ["django_tmibff.E004"]
+    settings.TMIBFF_CLIENT_AUTH = {"method": "magic"}
     assert checks.check_oidc(None) == []
 
 

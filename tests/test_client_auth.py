@@ -151,6 +151,12 @@ class TestPrivateKeys:
         ]
         assert len(set(names)) == 3
 
+    def test_a_client_with_a_key_needs_no_secret(self, round_trip: Any, settings: Any) -> None:
+        del settings.OIDC_RP_CLIENT_SECRET
+        settings.TMIBFF_CLIENT_AUTH = {"method": "private_key_jwt", "key": pem(RSA)}
+        for request in round_trip():
+            assert_assertion(request, RSA.public_key(), "RS256")
+
     def test_the_audience_can_be_chosen(self, round_trip: Any, settings: Any) -> None:
         settings.TMIBFF_CLIENT_AUTH = {
             "method": "private_key_jwt",
