@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 logger = logging.getLogger(__name__)
 
-ResourceRequest = Literal["resource", "audience", "scope_prefix", "token_exchange"]
+ResourceRequest = Literal["resource", "one_resource", "audience", "scope_prefix", "token_exchange"]
 NarrowerScope = Literal["ask", "ask-strict", "refuse", "serve"]
 ClientAuthMethod = Literal[
     "client_secret_basic",
