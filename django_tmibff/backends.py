@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = 10  # seconds
 
+# Where mozilla-django-oidc has none, or wants one. A client with a key has no secret.
+_DEFAULTS: dict[str, Any] = {"OIDC_TIMEOUT": DEFAULT_TIMEOUT, "OIDC_RP_CLIENT_SECRET": ""}
+
 _OF_THE_CODE = ("code", "redirect_uri", "code_verifier")
 
 # What mozilla-django-oidc reads from its settings, by the provider's own names.
@@ -66,15 +69,15 @@ class OIDCAuthenticationBackend(MozillaBackend):
     ) -> Any:
         """Return the setting, or what it is at the provider that the user signs in at.
 
-        ``OIDC_TIMEOUT`` is 10 seconds where mozilla-django-oidc has none.
+        ``OIDC_TIMEOUT`` is 10 seconds where it is not set.
         """
         if self.provider is not None and not self.provider.is_default:
             if attr in _OF_PROVIDER:
                 return getattr(self.provider, _OF_PROVIDER[attr])
             if attr == "OIDC_ALLOW_UNSECURED_JWT":
                 return False
-        if attr == "OIDC_TIMEOUT":
-            args = (DEFAULT_TIMEOUT,)
+        if attr in _DEFAULTS:
+            args = (_DEFAULTS[attr],)
         return MozillaBackend.get_settings(attr, *args)
 
     @forgets_locals
@@ -149,6 +152,9 @@ class OIDCAuthenticationBackend(MozillaBackend):
 
     def verify_token(self, token: str, **kwargs: Any) -> dict[str, Any]:
         """Return the claims of a token that the provider signed; of an ID token, for us."""
+        # Anybody can sign with an empty key.
+        if self.OIDC_RP_SIGN_ALGO.startswith("HS") and not self.OIDC_RP_CLIENT_SECRET:
+            raise SignInRefusedError("OIDC_RP_CLIENT_SECRET, to verify ID tokens with, is not set")
         with _refusing("the provider's token does not verify"):
             claims: dict[str, Any] = super().verify_token(token, **kwargs)
             _check_claims(claims)

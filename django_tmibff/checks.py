@@ -31,7 +31,6 @@ OIDC_NEEDED = (
     "OIDC_OP_TOKEN_ENDPOINT",
     "OIDC_OP_USER_ENDPOINT",
     "OIDC_RP_CLIENT_ID",
-    "OIDC_RP_CLIENT_SECRET",
 )
 URL_NAMES = ("tmibff-token", "tmibff-sessioninfo")
 
@@ -245,6 +244,13 @@ def _is_exempt(name: str) -> bool:
     return name in exempt or path in exempt or any(p.match(path) for p in patterns)
 
 
+def _uses_secret() -> bool:
+    try:
+        return settings.provider().uses_secret
+    except ImproperlyConfigured:
+        return False  # That is E002's.
+
+
 def _sign_in_providers() -> Iterable[Provider]:
     return [provider for provider in settings.providers if provider.authorization_endpoint]
 
@@ -259,6 +265,8 @@ def _missing_of_providers() -> Iterable[str]:
 def _oidc_needed() -> Iterable[str]:
     """Return the settings without which mozilla-django-oidc raises, or signs nobody in."""
     yield from OIDC_NEEDED
+    if _uses_secret():
+        yield "OIDC_RP_CLIENT_SECRET"
     by_key = getattr(django_settings, "OIDC_RP_SIGN_ALGO", "HS256").startswith(("RS", "ES"))
     if by_key and getattr(django_settings, "OIDC_RP_IDP_SIGN_KEY", None) is None:
         yield "OIDC_OP_JWKS_ENDPOINT"

@@ -4,6 +4,7 @@ RFC 6749 §2.3.1, RFC 7523 with OpenID Connect Core §9, RFC 8705. One small fun
 """
 
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -62,7 +63,9 @@ def _private_key_jwt(provider: Provider) -> Credentials:
 
 
 def _mutual_tls(provider: Provider) -> Credentials:
-    return Credentials(_client_id(provider), certificate=provider.client_auth.certificate)
+    certificate = provider.client_auth.certificate or ""
+    _check_loads(certificate)
+    return Credentials(_client_id(provider), certificate=certificate)
 
 
 _METHODS: dict[str, Callable[[Provider], Credentials]] = {
@@ -108,3 +111,15 @@ def _signed(claims: dict[str, Any], key: Any, alg: str, kid: str | None) -> str:
         raise ImproperlyConfigured(
             f"The key in TMIBFF_CLIENT_AUTH cannot sign with {alg} ({type(error).__name__})."
         ) from None
+
+
+def _check_loads(certificate: transport.Certificate) -> None:
+    """Raise unless TLS can use it: a connection would only say that it cannot be made."""
+    file, key = (certificate, None) if isinstance(certificate, str) else certificate
+    try:
+        # Without a password OpenSSL would ask for one at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file, key, password=b"")
+    except (OSError, ValueError) as error:
+        raise ImproperlyConfigured(
+            f"The certificate in TMIBFF_CLIENT_AUTH cannot be used ({error})."
+        ) from error

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from os import PathLike
 from typing import Any, Literal, cast, get_args
 
 from django.apps import apps
@@ -11,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 logger = logging.getLogger(__name__)
 
-ResourceRequest = Literal["resource", "audience", "scope_prefix", "token_exchange"]
+ResourceRequest = Literal["resource", "one_resource", "audience", "scope_prefix", "token_exchange"]
 NarrowerScope = Literal["ask", "ask-strict", "refuse", "serve"]
 ClientAuthMethod = Literal[
     "client_secret_basic",
@@ -141,6 +142,11 @@ class Provider:
         return self.signing_alg.startswith("HS")
 
     @property
+    def uses_secret(self) -> bool:
+        """Whether the client secret is needed, to authenticate or to verify ID tokens."""
+        return self.signs_with_secret or self.client_auth.method.startswith("client_secret_")
+
+    @property
     def missing_for_sign_in(self) -> list[str]:
         """The members without which nobody can sign in there."""
         needed = [
@@ -150,7 +156,7 @@ class Provider:
             "userinfo_endpoint",
             "client_id",
         ]
-        if self.signs_with_secret or self.client_auth.method.startswith("client_secret"):
+        if self.uses_secret:
             needed.append("client_secret")
         if not self.signs_with_secret and not self.signing_key:
             needed.append("jwks_endpoint")
@@ -398,12 +404,25 @@ def _client_auth(chosen: Any, setting: str) -> ClientAuth:
         )
     if method == "private_key_jwt" and not chosen.get("key"):
         raise ImproperlyConfigured(f"{setting}['key'] must be a private key, as PEM or JWK.")
-    if method.endswith("tls_client_auth") and not chosen.get("certificate"):
-        raise ImproperlyConfigured(f"{setting}['certificate'] must be the path of a PEM file.")
+    members = dict(chosen)
+    if method.endswith("tls_client_auth"):
+        members["certificate"] = _certificate(chosen.get("certificate"), setting)
     try:
-        return ClientAuth(**chosen)
+        return ClientAuth(**members)
     except TypeError:
         raise ImproperlyConfigured(f"{setting} has an unknown member.") from None
+
+
+def _certificate(chosen: Any, setting: str) -> str | tuple[str, str]:
+    """Return the path, or both, as requests takes them: it knows neither lists nor ``Path``."""
+    match chosen:
+        case [str() | PathLike() as certificate, str() | PathLike() as key]:
+            return str(certificate), str(key)
+        case str() | PathLike() if str(chosen):
+            return str(chosen)
+    raise ImproperlyConfigured(
+        f"{setting}['certificate'] must be the path of a PEM file, or those of two."
+    )
 
 
 settings = Settings()

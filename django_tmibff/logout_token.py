@@ -105,7 +105,8 @@ def _verified(token: str, provider: Provider, header: Mapping[str, Any]) -> dict
 
 def _keys(provider: Provider, kid: object) -> list[Any]:
     if provider.signs_with_secret:
-        return [provider.client_secret]
+        # Anybody can sign with an empty key.
+        return [provider.client_secret] if provider.client_secret else []
     if provider.signing_key is not None:
         return [provider.signing_key]
     if kid is not None and not isinstance(kid, str):

@@ -1,9 +1,10 @@
-"""How a token for a resource is asked for: authorization servers know four ways.
+"""How a token for a resource is asked for: authorization servers know several ways.
 
 One small function for each; nothing else knows which provider does what.
 """
 
 import json
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 from . import oauth, policy
 from .client_auth import Parameters
 from .conf import Provider, settings
-from .exceptions import InvalidTarget
+from .exceptions import AuthorizationServerRefused, InvalidTarget
+
+logger = logging.getLogger(__name__)
 
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a name
 TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a name
@@ -34,7 +37,16 @@ def send(provider: Provider, request: Request) -> oauth.TokenResponse:
     """Return what the authorization server gives; raises what ``oauth.refresh`` does."""
     if not request.resources:
         return oauth.refresh(provider, request.refresh_token, _scope(request.scope))
-    return _WAYS[provider.resource_request](provider, request)
+    try:
+        return _WAYS[provider.resource_request](provider, request)
+    except AuthorizationServerRefused as refused:
+        if refused.error in ("invalid_target", "invalid_scope"):
+            logger.warning(
+                "provider %s refuses a resource: see resource_request and resources_at_sign_in in"
+                " TMIBFF_PROVIDERS",
+                provider.name,
+            )
+        raise
 
 
 def needs_subject_token(provider: Provider, resources: tuple[str, ...]) -> bool:
@@ -53,7 +65,7 @@ def at_sign_in(
     values = [*scopes, *sorted(policy.scopes_of(resources))]
     listed = tuple(settings.resources) if provider.resources_at_sign_in else ()
     match provider.resource_request:
-        case "resource":
+        case "resource" | "one_resource":
             return values, [("resource", uri) for uri in dict.fromkeys([*resources, *listed])]
         case "audience" if resources or listed:
             return values, [("audience", _only(resources or listed[:1]))]
@@ -66,6 +78,12 @@ def _by_resource(provider: Provider, request: Request) -> oauth.TokenResponse:
     """RFC 8707 §2.2."""
     named = [("resource", resource) for resource in request.resources]
     return _refreshed(provider, request, [*named, *_scope(request.scope)])
+
+
+def _by_one_resource(provider: Provider, request: Request) -> oauth.TokenResponse:
+    """RFC 8707 §2.2, but one at a time: some servers refuse several, the refresh token used up."""
+    _only(request.resources)
+    return _by_resource(provider, request)
 
 
 def _by_audience(provider: Provider, request: Request) -> oauth.TokenResponse:
@@ -100,6 +118,7 @@ def _by_token_exchange(provider: Provider, request: Request) -> oauth.TokenRespo
 
 _WAYS: dict[str, Callable[[Provider, Request], oauth.TokenResponse]] = {
     "resource": _by_resource,
+    "one_resource": _by_one_resource,
     "audience": _by_audience,
     "scope_prefix": _by_scope_prefix,
     "token_exchange": _by_token_exchange,

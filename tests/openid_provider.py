@@ -1,5 +1,7 @@
 """An OpenID Provider at the wire: signs ID tokens, and lies where a test wants it to."""
 
+import base64
+import hmac
 import json
 import time
 from typing import Any
@@ -16,6 +18,18 @@ from tests.page import Page
 __all__ = ["ISSUER", "OpenIDProvider"]
 
 _KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def signed_with_nothing(claims: dict[str, Any]) -> str:
+    """Return a JWT that anybody can make: its HS256 key is empty."""
+    header = {"alg": "HS256", "typ": "JWT"}
+    signed = ".".join(_base64url(json.dumps(part).encode()) for part in (header, claims))
+    signature = hmac.digest(b"", signed.encode(), "sha256")
+    return f"{signed}.{_base64url(signature)}"
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
 
 
 class OpenIDProvider:

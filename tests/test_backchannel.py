@@ -12,7 +12,7 @@ from django.test import Client
 
 from django_tmibff import key_sets, logout_token, tokens
 from django_tmibff.models import TokenSet
-from tests.openid_provider import ISSUER, OpenIDProvider
+from tests.openid_provider import ISSUER, OpenIDProvider, signed_with_nothing
 from tests.page import Page
 
 pytestmark = pytest.mark.django_db
@@ -163,6 +163,18 @@ class TestAccepted:
         token = jwt.encode(claims(), "canary" * 10, algorithm="HS256")
         assert send(token, django_capture_on_commit_callbacks).status_code == 200
         assert TokenSet.objects.get().ended_at is not None
+
+    def test_no_secret_is_no_key(
+        self,
+        signed_in_page: Page,
+        settings: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        settings.OIDC_RP_SIGN_ALGO = "HS256"
+        settings.OIDC_RP_CLIENT_SECRET = ""
+        token = signed_with_nothing(claims())
+        answer = send(token, django_capture_on_commit_callbacks)
+        assert_refused(answer, "its key is not known")
 
     def test_a_key_of_the_settings_is_used_instead_of_the_providers_set(
         self,

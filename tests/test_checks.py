@@ -65,6 +65,11 @@ class TestSessionRefresh:
         ("TMIBFF_NARROWER_SCOPE", "maybe", "TMIBFF_NARROWER_SCOPE"),
         ("TMIBFF_CLIENT_AUTH", {"method": "magic"}, "TMIBFF_CLIENT_AUTH"),
         ("TMIBFF_CLIENT_AUTH", "client_secret_basic", "TMIBFF_CLIENT_AUTH"),
+        (
+            "TMIBFF_CLIENT_AUTH",
+            {"method": "tls_client_auth", "certificate": "/no/such/file.pem"},
+            "TMIBFF_CLIENT_AUTH",
+        ),
         ("TMIBFF_PROVIDERS", {"default": {"colour": "red"}}, "TMIBFF_PROVIDERS"),
         ("TMIBFF_PROVIDERS", {"other": {"token_endpiont": "x"}}, "TMIBFF_PROVIDERS"),
         ("TMIBFF_RESOURCES", "https://api.example", "TMIBFF_RESOURCES"),
@@ -149,11 +154,12 @@ def test_e9_w001_secure_matters_when_deployed(settings: Any) -> None:
 
 
 def test_e004_what_a_sign_in_needs(settings: Any) -> None:
-    for name in checks.OIDC_NEEDED:
+    needed = {*checks.OIDC_NEEDED, "OIDC_RP_CLIENT_SECRET"}
+    for name in needed:
         delattr(settings, name)
     messages = checks.check_oidc(None)
     assert set(ids(messages)) == {"django_tmibff.E004"}
-    assert len(messages) == len(checks.OIDC_NEEDED)
+    assert {message.hint for message in messages} == {f"Set {name}." for name in needed}
 
 
 def test_e004_nothing_is_needed_where_there_is_no_such_sign_in(settings: Any) -> None:
@@ -180,6 +186,16 @@ def test_e004_a_published_key_has_its_place(settings: Any, alg: str) -> None:
 def test_e004_a_secret_needs_no_published_key(settings: Any) -> None:
     settings.OIDC_RP_SIGN_ALGO = "HS256"
     settings.OIDC_OP_JWKS_ENDPOINT = None
+    assert checks.check_oidc(None) == []
+
+
+def test_e004_a_client_with_a_key_needs_no_secret(settings: Any) -> None:
+    del settings.OIDC_RP_CLIENT_SECRET
+    settings.TMIBFF_CLIENT_AUTH = {"method": "private_key_jwt", "key": "a key"}
+    assert checks.check_oidc(None) == []
+    settings.OIDC_RP_SIGN_ALGO = "HS256"
+    assert ids(checks.check_oidc(None)) == ["django_tmibff.E004"]
+    settings.TMIBFF_CLIENT_AUTH = {"method": "magic"}
     assert checks.check_oidc(None) == []
 
 

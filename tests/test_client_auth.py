@@ -11,7 +11,9 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
     Encoding,
+    KeySerializationEncryption,
     NoEncryption,
     PrivateFormat,
 )
@@ -21,6 +23,7 @@ from django_tmibff import client_auth, oauth
 from django_tmibff.conf import settings as our_settings
 from tests.openid_provider import ISSUER, OpenIDProvider
 from tests.page import Page
+from tests.real.certificates import Paths, make_certificate
 
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 KEYS = {
@@ -35,8 +38,9 @@ KEYS = {
 ODD_ID, ODD_SECRET = "odd:id", "canary p%+ s:ecret/=&"
 
 
-def pem(key: Any) -> str:
-    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+def pem(key: Any, encryption: KeySerializationEncryption | None = None) -> str:
+    encryption = encryption or NoEncryption()
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption).decode()
 
 
 def jwk(key: Any, alg: str) -> dict[str, Any]:
@@ -147,6 +151,12 @@ class TestPrivateKeys:
         ]
         assert len(set(names)) == 3
 
+    def test_a_client_with_a_key_needs_no_secret(self, round_trip: Any, settings: Any) -> None:
+        del settings.OIDC_RP_CLIENT_SECRET
+        settings.TMIBFF_CLIENT_AUTH = {"method": "private_key_jwt", "key": pem(RSA)}
+        for request in round_trip():
+            assert_assertion(request, RSA.public_key(), "RS256")
+
     def test_the_audience_can_be_chosen(self, round_trip: Any, settings: Any) -> None:
         settings.TMIBFF_CLIENT_AUTH = {
             "method": "private_key_jwt",
@@ -195,29 +205,61 @@ class TestPrivateKeys:
 
 
 class TestMutualTls:
+    @pytest.fixture
+    def paths(self, tmp_path: Path) -> Paths:
+        """A certificate and its key."""
+        return make_certificate(tmp_path)
+
+    @pytest.mark.parametrize("pair", [tuple, list])
     def test_the_connection_has_the_certificate_and_the_form_the_client(
-        self, round_trip: Any, settings: Any
+        self, round_trip: Any, settings: Any, paths: Paths, pair: Any
     ) -> None:
-        settings.TMIBFF_CLIENT_AUTH = {
-            "method": "tls_client_auth",
-            "certificate": ("/etc/client.crt", "/etc/client.key"),
-        }
+        settings.TMIBFF_CLIENT_AUTH = {"method": "tls_client_auth", "certificate": pair(paths)}
         for request in round_trip():
-            assert request.cert == ("/etc/client.crt", "/etc/client.key")
+            assert request.cert == (str(paths[0]), str(paths[1]))
             assert form(request)["client_id"] == "client"
             assert "client_secret" not in form(request)
 
+    def test_one_file_may_have_both(
+        self, round_trip: Any, settings: Any, paths: Paths, tmp_path: Path
+    ) -> None:
+        both = tmp_path / "both.pem"
+        both.write_text("".join(path.read_text() for path in paths))
+        settings.TMIBFF_CLIENT_AUTH = {"method": "tls_client_auth", "certificate": both}
+        for request in round_trip():
+            assert request.cert == str(both)
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            None,
+            "",
+            pem(KEYS["ES256"]),
+            pem(KEYS["ES256"], BestAvailableEncryption(b"password")),
+        ],
+        ids=["missing", "empty", "of another", "encrypted"],
+    )
     @pytest.mark.django_db
-    def test_a_certificate_that_is_not_there_is_no_500(
-        self, signed_in: Any, settings: Any, tmp_path: Path
+    def test_one_that_cannot_be_used_is_no_500_and_is_named(
+        self,
+        signed_in: Any,
+        authorization_server: Any,
+        settings: Any,
+        paths: Paths,
+        tmp_path: Path,
+        caplog: Any,
+        key: str | None,
     ) -> None:
         page = signed_in(expires_in=0)
-        settings.OIDC_OP_TOKEN_ENDPOINT = "https://127.0.0.1:1/token"
+        if key is not None:
+            (tmp_path / "a.key").write_text(key)
         settings.TMIBFF_CLIENT_AUTH = {
             "method": "self_signed_tls_client_auth",
-            "certificate": str(tmp_path / "missing.pem"),
+            "certificate": (paths[0], tmp_path / "a.key"),
         }
-        assert page.refusal()["error"] == "temporarily_unavailable"
+        assert page.refusal()["error"] == "backend_not_ready"
+        assert "The certificate in TMIBFF_CLIENT_AUTH cannot be used" in caplog.text
+        assert authorization_server.calls == 0
 
 
 class TestSetting:
@@ -228,6 +270,14 @@ class TestSetting:
             ("private_key_jwt", r"\['method'\] must be one of"),
             ({"method": "private_key_jwt"}, r"\['key'\] must be a private key"),
             ({"method": "tls_client_auth"}, r"\['certificate'\] must be the path"),
+            (
+                {"method": "tls_client_auth", "certificate": ["one", "two", "three"]},
+                r"\['certificate'\] must be the path",
+            ),
+            (
+                {"method": "tls_client_auth", "certificate": 5},
+                r"\['certificate'\] must be the path",
+            ),
             ({"method": "client_secret_post", "colour": "red"}, "unknown member"),
         ],
     )

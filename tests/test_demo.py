@@ -20,6 +20,7 @@ from testproject.demo import PROJECT, SCOPES, SERVERS, DemoError, Plan, Running,
 from testproject.idp.accounts import API, APP
 from tests.real.browser import Browser
 from tests.real.demo import Demo, Launcher, free_ports, launch_command
+from tests.real.http import send
 from tests.real.processes import wait_until
 
 pytestmark = pytest.mark.real
@@ -90,14 +91,6 @@ class Page:
     def wait_for_expiry(self, token: dict[str, Any]) -> None:
         """Return when the API no longer takes the token."""
         wait_until(lambda: not self.is_good(token), LIFETIME_SECONDS * 2, "token expired")
-
-
-def send(method: str, url: str, **request: Any) -> requests.Response:
-    """Send a request without cookies, as a page's ``fetch`` to another origin does."""
-    with requests.Session() as session:
-        # A proxy from the environment could not reach this machine's loopback.
-        session.trust_env = False
-        return session.request(method, url, timeout=TIMEOUT_SECONDS, **request)
 
 
 @pytest.fixture(scope="module")

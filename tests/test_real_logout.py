@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-import requests
 
 from django_tmibff.logout import is_own_state
 from tests.real.browser import Browser
@@ -102,7 +101,7 @@ def test_only_that_session_ends(app: Gunicorn, provider: OidcProvider, browser: 
 def test_b5_signing_out_here_leads_to_the_provider_and_back(
     app: Gunicorn, provider: OidcProvider, browser: Browser
 ) -> None:
-    answer = post_from_page(app, browser, "/bff/logout")
+    answer = browser.fetch(f"{app.origin}/bff/logout", method="POST")
     assert answer.status_code == 200
     assert not is_signed_in(app, browser)
     arrived = sign_out_there(provider, browser, answer.json()["logout_url"])
@@ -121,12 +120,3 @@ def test_mozilla_django_oidcs_own_logout_leads_there_too(
     arrived = browser.post_form(f"{app.origin}/oidc/logout/")
     assert arrived.url.startswith(provider.metadata()["end_session_endpoint"])
     assert browser.submit_form(arrived, logout="yes").url.startswith(f"{app.origin}/?state=")
-
-
-def post_from_page(app: Gunicorn, browser: Browser, path: str) -> requests.Response:
-    """Return the answer to the page's own ``fetch(path, {method: "POST"})``."""
-    with requests.Session() as session:
-        session.trust_env = False
-        session.cookies.update(browser.cookies)
-        headers = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
-        return session.post(f"{app.origin}{path}", headers=headers, timeout=30)

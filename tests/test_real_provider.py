@@ -1,17 +1,15 @@
 """The whole round against a certified OpenID Provider: sign-in, tokens, renewal, sign-out."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import jwt
 import pytest
-import requests
 
-from tests.real.browser import Browser
 from tests.real.gunicorn import Gunicorn, migrate
 from tests.real.oidc_provider import ALL_SCOPE, MAIL, ORDERS, OidcProvider
+from tests.real.page import Page, signed_in_page
 from tests.real.processes import wait_until
-from tests.real.session import COOKIE, databases, fetch_at_once, refresh_token
+from tests.real.session import databases, fetch_at_once
 
 pytestmark = pytest.mark.real
 
@@ -41,48 +39,16 @@ def site(
 def provider(site: tuple[Gunicorn, OidcProvider]) -> Iterator[OidcProvider]:
     """The OpenID Provider; fails a test that let it see a refresh token twice."""
     provider = site[1]
+    before = provider.seen()["refresh_token_reused"]
     yield provider
-    assert provider.seen()["refresh_token_reused"] == 0
-
-
-class Page:
-    """A page of the test project in its user's browser."""
-
-    def __init__(self, app: Gunicorn, browser: Browser) -> None:
-        self.app = app
-        self.browser = browser
-
-    def fetch(self, path: str) -> requests.Response:
-        """Return the answer to the page's own ``fetch(path)``."""
-        return self.browser.fetch(f"{self.app.origin}{path}")
-
-    def token(self, query: str = "") -> dict[str, Any]:
-        """Return the token answer, which must be a success."""
-        answer = self.fetch(f"/.well-known/bff-token{query}")
-        assert answer.status_code == 200, answer.text
-        found: dict[str, Any] = answer.json()
-        return found
-
-    def refusal(self, query: str = "") -> str:
-        """Return the error that bff-token answers."""
-        answer = self.fetch(f"/.well-known/bff-token{query}")
-        assert answer.status_code == 400, answer.text
-        return str(answer.json()["error"])
-
-    @property
-    def cookie(self) -> str:
-        """The session's cookie."""
-        return str(self.browser.cookies.get(COOKIE))
+    assert provider.seen()["refresh_token_reused"] == before
 
 
 @pytest.fixture
 def page(site: tuple[Gunicorn, OidcProvider]) -> Iterator[Page]:
     """A page of the test project, into which alice has signed in."""
-    app = site[0]
-    with Browser() as browser:
-        arrived = browser.sign_in(f"{app.origin}/oidc/authenticate/", "alice")
-        assert "data-signed-in" in arrived.text
-        yield Page(app, browser)
+    with signed_in_page(site[0]) as page:
+        yield page
 
 
 def test_sessioninfo_names_the_issuer_and_the_subject(page: Page, provider: OidcProvider) -> None:
@@ -172,12 +138,29 @@ def test_a_page_that_keeps_asking_always_has_a_token_that_works(
     assert page.token("?scope=openid")["scope"] == "openid"
 
 
+def test_x6_a_refresh_token_used_by_another_ends_the_session(
+    page: Page, site: tuple[Gunicorn, OidcProvider]
+) -> None:
+    """The provider sees that one twice, and takes it for stolen: it ends all that came of it."""
+    provider = site[1]
+    used = page.kept_refresh_token()
+    renewed = page.token("?scope=openid")["access_token"]
+    kept = page.kept_refresh_token()
+    assert provider.introspect(kept)["active"]
+    assert provider.refresh("rotate", used).json()["error"] == "invalid_grant"
+    assert not provider.introspect(kept)["active"]
+    assert not provider.introspect(renewed)["active"]
+    assert page.refusal("?scope=email") == "invalid_grant"
+    assert page.refusal() == "invalid_session"
+    assert not page.is_signed_in()
+
+
 def test_signing_out_ends_the_session_and_revokes_the_refresh_token(
     page: Page, provider: OidcProvider
 ) -> None:
     """X2, B4: nothing of the sign-in is left, here or at the provider."""
     page.token("?scope=openid")
-    kept = refresh_token(page.app.settings, page.cookie)
+    kept = page.kept_refresh_token()
     assert provider.introspect(kept)["active"]
     page.browser.post_form(f"{page.app.origin}/oidc/logout/")
     assert "data-signed-in" not in page.browser.navigate(f"{page.app.origin}/").text

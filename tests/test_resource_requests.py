@@ -1,4 +1,4 @@
-"""How a token for a resource is asked for: four ways, chosen for each provider."""
+"""How a token for a resource is asked for, chosen for each provider."""
 
 import json
 from typing import Any
@@ -53,6 +53,23 @@ class TestResource:
             "tenant": ["7"],
         }
 
+    def test_or_one_at_a_time(self, way: Any, signed_in: Any, authorization_server: Any) -> None:
+        way("one_resource")
+        signed_in().token(resource=ORDERS)
+        assert sent(authorization_server) == {
+            "resource": [ORDERS],
+            "scope": ["orders:read orders:write"],
+        }
+
+    @pytest.mark.parametrize("error", ["invalid_target", "invalid_scope"])
+    def test_a_refusal_names_the_settings_to_look_at(
+        self, way: Any, signed_in: Any, authorization_server: Any, caplog: Any, error: str
+    ) -> None:
+        way("resource")
+        authorization_server.refuses(error)
+        assert signed_in().refusal(resource=ORDERS)["error"] == error
+        assert "see resource_request and resources_at_sign_in in TMIBFF_PROVIDERS" in caplog.text
+
 
 class TestAudience:
     def test_it_is_named(self, way: Any, signed_in: Any, authorization_server: Any) -> None:
@@ -63,7 +80,7 @@ class TestAudience:
             "scope": ["orders:read orders:write"],
         }
 
-    @pytest.mark.parametrize("name", ["audience", "scope_prefix"])
+    @pytest.mark.parametrize("name", ["one_resource", "audience", "scope_prefix"])
     def test_there_is_one_at_a_time_and_nobody_is_asked(
         self, way: Any, signed_in: Any, authorization_server: Any, name: str
     ) -> None:
@@ -182,6 +199,7 @@ class TestAtSignIn:
         ("name", "expected"),
         [
             ("resource", [("resource", ORDERS), ("resource", MAIL)]),
+            ("one_resource", [("resource", ORDERS), ("resource", MAIL)]),
             ("audience", [("audience", ORDERS)]),
             ("scope_prefix", []),
             ("token_exchange", []),

@@ -19,7 +19,7 @@ from django_tmibff import tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.models import TokenSet
 from django_tmibff.views import OIDCCallbackView
-from tests.openid_provider import ISSUER, OpenIDProvider
+from tests.openid_provider import ISSUER, OpenIDProvider, signed_with_nothing
 from tests.page import SESSION_INFO, Page
 from tests.sealed import contents_of, sealed_of
 from tests.users.backends import MemberBackend
@@ -303,6 +303,21 @@ class TestRejectedSignIn:
         provider.callback = {"iss": ISSUER}
         provider.sign_in(page)
         assert is_signed_in(page)
+
+    def test_b6_no_secret_is_no_key(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        settings: Any,
+        monkeypatch: Any,
+        caplog: Any,
+    ) -> None:
+        settings.OIDC_RP_SIGN_ALGO = "HS256"
+        settings.OIDC_RP_CLIENT_SECRET = ""
+        monkeypatch.setattr(provider, "signed", signed_with_nothing)
+        provider.sign_in(page)
+        assert not is_signed_in(page)
+        assert "OIDC_RP_CLIENT_SECRET, to verify ID tokens with, is not set" in caplog.text
 
     def test_b6_an_audience_of_several_with_us_in_it(
         self, page: Page, provider: OpenIDProvider

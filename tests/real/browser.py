@@ -20,12 +20,19 @@ FETCH: dict[str, str | None] = {
 SITES = ("same-origin", "same-site", "cross-site")
 
 
+def cookie_domain(url: str) -> str:
+    """Return the domain under which that URL's cookies are kept."""
+    host = urlsplit(url).hostname or ""
+    # The standard library files the cookies of localhost under localhost.local.
+    return host if "." in host else f"{host}.local"
+
+
 class Browser:
     """One user's browser, with its own cookies.
 
     Cookies ignore ports: an app and an OpenID Provider on the same host would get each other's.
-    Let the app be ``localhost`` and the provider ``127.0.0.1``. The standard library files the
-    cookies of ``localhost`` under ``localhost.local``: ask ``cookies`` for that domain.
+    Let the app be ``localhost`` and the provider ``127.0.0.1``. Ask ``cookies`` for those of
+    ``cookie_domain(url)``.
     """
 
     def __init__(self) -> None:
@@ -48,12 +55,13 @@ class Browser:
         return self._session.cookies
 
     def sign_in(self, start_url: str, login: str) -> requests.Response:
-        """Go to the app's login URL, sign in at the provider, return the app's final page."""
-        page = self.navigate(start_url)
+        """Follow the app's link to sign in, do so at the provider, return the app's final page."""
+        page = self._load("GET", start_url, _origin(start_url))
         for _ in range(MOST_FORMS):
             if _origin(page.url) == _origin(start_url):
                 return page
-            page = self.submit_form(page, login=login, password="any")
+            # Each provider has its own name for it.
+            page = self.submit_form(page, login=login, username=login, password="any")
         raise AssertionError(f"The sign-in did not end at the app but at {page.url}.")
 
     def navigate(self, url: str) -> requests.Response:
@@ -62,7 +70,7 @@ class Browser:
 
     def post_form(self, url: str, **fields: str) -> requests.Response:
         """Submit a form of the app's own page with Django's CSRF token; follow redirects."""
-        token = self.cookies.get("csrftoken", domain=_cookie_domain(url)) or ""
+        token = self.cookies.get("csrftoken", domain=cookie_domain(url)) or ""
         return self._load("POST", url, _origin(url), {"csrfmiddlewaretoken": token, **fields})
 
     def submit_form(self, page: requests.Response, **fields: str) -> requests.Response:
@@ -70,9 +78,10 @@ class Browser:
         form = _Form(page)
         return self._load("POST", form.action, _origin(page.url), {**form.fields, **fields})
 
-    def fetch(self, url: str, **headers: str | None) -> requests.Response:
-        """GET the URL as the app's own page would, without redirects; None leaves a header out."""
-        return self._session.get(
+    def fetch(self, url: str, *, method: str = "GET", **headers: str | None) -> requests.Response:
+        """Fetch the URL as the app's own page does, without redirects; None leaves a header out."""
+        return self._session.request(
+            method,
             url,
             headers={**FETCH, **headers},
             allow_redirects=False,
@@ -86,7 +95,7 @@ class Browser:
         initiator: str | None = None,
         data: dict[str, str] | None = None,
     ) -> requests.Response:
-        headers = {**NAVIGATION, "Origin": initiator} if initiator else NAVIGATION
+        headers = {**NAVIGATION, "Origin": initiator} if data is not None else NAVIGATION
         request = self._session.prepare_request(requests.Request(method, url, headers, data=data))
         site = SITES[0]
         redirects: list[requests.Response] = []
@@ -126,11 +135,6 @@ class _Form(HTMLParser):
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"
-
-
-def _cookie_domain(url: str) -> str:
-    host = urlsplit(url).hostname or ""
-    return host if "." in host else f"{host}.local"
 
 
 def _site(initiator: str | None, url: str) -> str:

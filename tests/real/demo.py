@@ -6,10 +6,7 @@ from pathlib import Path
 
 from testproject.demo import PROJECT, SERVERS, Plan, prepare, taken_port
 from testproject.idp.accounts import PEOPLE
-from tests.real.processes import Server, Startable, answers_http
-
-# Below the ports that systems give to outgoing connections.
-PORTS = range(20000, 32000)
+from tests.real.processes import PORTS, Server, Startable, answers_http
 
 
 class Demo(Startable):

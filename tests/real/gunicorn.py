@@ -66,6 +66,13 @@ class Gunicorn(Server):
         self.env = {**environment(self.settings, self._project), **self._more_env}
         super().start()
 
+    def run_with(self, settings: Mapping[str, Any]) -> None:
+        """Start with these settings, or anew, unless it runs with them."""
+        if self._process is None or self.settings != settings:
+            self.stop()
+            self.settings = dict(settings)
+            self.start()
+
 
 def migrate(settings: Mapping[str, Any], project: str = "testproject") -> None:
     """Make the tables of the project in the database that the settings name."""

@@ -3,13 +3,14 @@
 import fcntl
 import http.client
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
@@ -17,13 +18,18 @@ from urllib.parse import urlsplit
 POLL_SECONDS = 0.02
 STOP_SECONDS = 10.0
 TAIL_CHARACTERS = 4000
+# Below the ports that systems give to outgoing connections: a server that is started again finds
+# its own still free.
+PORTS = range(20000, 32000)
 
 
 def free_port() -> int:
     """Return a port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:

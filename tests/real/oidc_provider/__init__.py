@@ -1,28 +1,31 @@
 """A certified OpenID Provider (npm's oidc-provider) on a free loopback port."""
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from tests.real.components import node
+from tests.real.http import get_json, json_of, send
 from tests.real.npm import install_packages
 from tests.real.processes import Server, answers_http, free_port
 
 HERE = Path(__file__).resolve().parent
-TIMEOUT_SECONDS = 30
 IDENTITY_SCOPE = "openid email profile"
 ORDERS = "https://api.example/orders"
 MAIL = "https://api.example/mail"
+PAYMENTS = "https://api.example/payments"
 # Every scope that there is: a refresh can narrow a sign-in's scope, never widen it.
-ALL_SCOPE = f"{IDENTITY_SCOPE} orders:read orders:write mail:read"
+ALL_SCOPE = f"{IDENTITY_SCOPE} orders:read orders:write mail:read payments"
 
 
 class OidcProvider(Server):
     """The OpenID Provider of one relying party; ``issuer`` is its URL.
 
-    Clients: ``rotate``, ``rotate-post`` (its secret goes in the body) and ``norotate``.
+    Clients: ``rotate``, ``rotate-post`` (its secret goes in the body), ``norotate``, and
+    ``strict``, which gets only the resources that its sign-in named.
     """
 
     def __init__(
@@ -32,8 +35,15 @@ class OidcProvider(Server):
         *,
         access_token_ttl: int = 300,
         refresh_token_ttl: int = 3600,
+        clients: Iterable[Mapping[str, Any]] = (),
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
-        """Take the app's origin, the log's folder, and the tokens' lifetimes in seconds."""
+        """Take the app's origin, the log's folder, and the tokens' lifetimes in seconds.
+
+        ``clients``: what they have beside what all have, as they would be registered (OpenID
+        Connect Dynamic Client Registration §2). ``certificate``: with its key; then clients can
+        show theirs, at ``mtls_endpoint_aliases``, and it is the authority for them.
+        """
         port = free_port()
         self.issuer = f"http://127.0.0.1:{port}"
         config = {
@@ -46,6 +56,8 @@ class OidcProvider(Server):
             + "/bff/backchannel-logout",
             "access_token_ttl": access_token_ttl,
             "refresh_token_ttl": refresh_token_ttl,
+            "clients": list(clients),
+            "tls": None if certificate is None else _tls(*certificate),
         }
         super().__init__(
             "oidc-provider",
@@ -63,16 +75,22 @@ class OidcProvider(Server):
 
     def seen(self) -> dict[str, Any]:
         """Return ``requests``, ``refresh_token_reused`` and ``token_requests`` since the start."""
-        return self._json("GET", f"{self.issuer}/__seen")
+        return get_json(f"{self.issuer}/__seen")
 
     def metadata(self) -> dict[str, Any]:
         """Return the discovery document."""
-        return self._json("GET", f"{self.issuer}/.well-known/openid-configuration")
+        return get_json(f"{self.issuer}/.well-known/openid-configuration")
 
     def introspect(self, token: str) -> dict[str, Any]:
         """Return what the provider knows of an opaque token; it refuses to look at JWTs."""
         url = self.metadata()["introspection_endpoint"]
-        return self._json("POST", url, data={"token": token}, auth=("rs", "rs-secret"))
+        return json_of(send("POST", url, data={"token": token}, auth=("rs", "rs-secret")))
+
+    def refresh(self, client_id: str, refresh_token: str) -> requests.Response:
+        """Return the answer to that client, or to whoever has its secret."""
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        secret = (client_id, f"{client_id}-secret")
+        return send("POST", self.metadata()["token_endpoint"], data=form, auth=secret)
 
     def django_settings(self, client_id: str, scope: str = IDENTITY_SCOPE) -> dict[str, Any]:
         """Return mozilla-django-oidc's settings for one of the clients."""
@@ -93,11 +111,7 @@ class OidcProvider(Server):
             "OIDC_TOKEN_USE_BASIC_AUTH": client_id != "rotate-post",
         }
 
-    def _json(self, method: str, url: str, **request: Any) -> dict[str, Any]:
-        with requests.Session() as session:
-            # A proxy from the environment could not reach this machine's loopback.
-            session.trust_env = False
-            answer = session.request(method, url, timeout=TIMEOUT_SECONDS, **request)
-        answer.raise_for_status()
-        found: dict[str, Any] = answer.json()
-        return found
+
+def _tls(certificate: Path, key: Path) -> dict[str, Any]:
+    paths = {"certificate": certificate, "key": key, "authority": certificate}
+    return {"port": free_port(), **{name: str(path) for name, path in paths.items()}}

@@ -1,9 +1,13 @@
 // A certified OpenID Provider on loopback, for tests. Everything lives in this process's memory.
 //
 // OP_CONFIG is JSON: port, issuer, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri,
-// and access_token_ttl and refresh_token_ttl in seconds.
+// access_token_ttl and refresh_token_ttl in seconds, and clients, each with what differs from
+// `relyingParty`. Where tls is given (port, and the paths certificate, key and authority), clients
+// may show certificates at that port.
 import { generateKeyPairSync } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
+import * as https from 'node:https';
 import { Provider, errors } from 'oidc-provider';
 
 const config = JSON.parse(process.env.OP_CONFIG);
@@ -12,6 +16,7 @@ const SCOPES = ['openid', 'email', 'profile', 'offline_access'];
 const RESOURCES = {
   'https://api.example/orders': 'orders:read orders:write',
   'https://api.example/mail': 'mail:read',
+  'https://api.example/payments': 'payments',
 };
 
 // The built-in adapter forgets entries beyond a thousand, which looks like invalid_grant.
@@ -51,10 +56,7 @@ class UnboundedMemory {
   }
 }
 
-const relyingParty = (id, authMethod) => ({
-  client_id: id,
-  client_secret: `${id}-secret`,
-  token_endpoint_auth_method: authMethod,
+const relyingParty = {
   redirect_uris: config.redirect_uris,
   post_logout_redirect_uris: config.post_logout_redirect_uris,
   backchannel_logout_uri: config.backchannel_logout_uri,
@@ -62,6 +64,14 @@ const relyingParty = (id, authMethod) => ({
   grant_types: ['authorization_code', 'refresh_token'],
   response_types: ['code'],
   id_token_signed_response_alg: 'RS256',
+  authorization_details_types: ['payment_initiation'],
+};
+
+const withSecret = (id, authMethod) => ({
+  ...relyingParty,
+  client_id: id,
+  client_secret: `${id}-secret`,
+  token_endpoint_auth_method: authMethod,
 });
 
 const resourceServer = {
@@ -115,12 +125,29 @@ function getResourceServerInfo(ctx, resource) {
   };
 }
 
+// A sign-in that names no resource gets a refresh token for all of them, and a token request that
+// names several the first. For the client `strict` it is as oidc-provider comes: no resource unless
+// the sign-in named it, and one at a time.
+function defaultResource(ctx, client, oneOf) {
+  if (client.clientId === 'strict') return oneOf;
+  return oneOf?.[0] ?? Object.keys(RESOURCES);
+}
+
+const authorizationDetails = ({ oidc: { params } }) =>
+  params.authorization_details && JSON.parse(params.authorization_details);
+
+const peerCertificate = (ctx) => ctx.socket.getPeerX509Certificate?.();
+
+const tlsOrigin = config.tls && `https://127.0.0.1:${config.tls.port}`;
+
 const provider = new Provider(config.issuer, {
   adapter: UnboundedMemory,
   clients: [
-    relyingParty('rotate', 'client_secret_basic'),
-    relyingParty('rotate-post', 'client_secret_post'),
-    relyingParty('norotate', 'client_secret_basic'),
+    withSecret('rotate', 'client_secret_basic'),
+    withSecret('rotate-post', 'client_secret_post'),
+    withSecret('norotate', 'client_secret_basic'),
+    withSecret('strict', 'client_secret_basic'),
+    ...config.clients.map((client) => ({ ...relyingParty, ...client })),
     resourceServer,
   ],
   jwks: {
@@ -138,6 +165,20 @@ const provider = new Provider(config.issuer, {
   },
   findAccount,
   loadExistingGrant,
+  clientAuthMethods: [
+    'client_secret_basic',
+    'client_secret_post',
+    'client_secret_jwt',
+    'private_key_jwt',
+    'tls_client_auth',
+    'self_signed_tls_client_auth',
+  ],
+  discovery: {
+    mtls_endpoint_aliases: tlsOrigin && {
+      token_endpoint: `${tlsOrigin}/token`,
+      revocation_endpoint: `${tlsOrigin}/token/revocation`,
+    },
+  },
   pkce: { required: () => true },
   // Without its dispatcher, which refuses to call loopback addresses.
   fetch: (url, { dispatcher, ...options }) => globalThis.fetch(url, options),
@@ -160,11 +201,26 @@ const provider = new Provider(config.issuer, {
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true },
     backchannelLogout: { enabled: true },
+    dPoP: { enabled: true },
+    mTLS: {
+      enabled: true,
+      tlsClientAuth: true,
+      selfSignedTlsClientAuth: true,
+      getCertificate: peerCertificate,
+      certificateAuthorized: (ctx) => ctx.socket.authorized,
+      certificateSubjectMatches: (ctx, property, expected) =>
+        property === 'tls_client_auth_subject_dn' && peerCertificate(ctx).subject === expected,
+    },
+    richAuthorizationRequests: {
+      enabled: true,
+      types: { payment_initiation: { validate() {} } },
+      authorizationDetailsForGrantSource: authorizationDetails,
+      authorizationDetailsForAccessToken: authorizationDetails,
+      authorizationDetailsForIntrospection: (ctx, token) => token.rar,
+    },
     resourceIndicators: {
       enabled: true,
-      // A sign-in that names no resource gets a refresh token for all of them; a token request
-      // must come down to one.
-      defaultResource: (ctx, client, oneOf) => oneOf?.[0] ?? Object.keys(RESOURCES),
+      defaultResource,
       // Without a resource the access token stays the one for userinfo.
       useGrantedResource: () => false,
       getResourceServerInfo,
@@ -195,7 +251,7 @@ provider.use(async (ctx, next) => {
 });
 
 const answer = provider.callback();
-const server = http.createServer((request, response) => {
+function serve(request, response) {
   const path = request.url.split('?')[0];
   if (path.startsWith('/__')) {
     response.setHeader('Content-Type', 'application/json');
@@ -205,5 +261,17 @@ const server = http.createServer((request, response) => {
   const name = `${request.method} ${path.replace(/[\w-]{21,}/, ':id')}`;
   seen.requests[name] = (seen.requests[name] ?? 0) + 1;
   answer(request, response);
-});
-server.listen(config.port, '127.0.0.1');
+}
+
+http.createServer(serve).listen(config.port, '127.0.0.1');
+if (config.tls) {
+  const { port, certificate, key, authority } = config.tls;
+  https.createServer({
+    cert: readFileSync(certificate),
+    key: readFileSync(key),
+    ca: readFileSync(authority),
+    requestCert: true,
+    // Whether a certificate is good is for the provider to say: some are self-signed.
+    rejectUnauthorized: false,
+  }, serve).listen(port, '127.0.0.1');
+}
