@@ -41,7 +41,10 @@ def send(provider: Provider, request: Request) -> oauth.TokenResponse:
         return _WAYS[provider.resource_request](provider, request)
     except AuthorizationServerRefused as refused:
         if refused.error in ("invalid_target", "invalid_scope"):
-            logger.warning("provider %s refuses a resource: see docs/providers.md", provider.name)
+            logger.warning(
+                "provider %s refuses a resource: see resource_request, resources_at_sign_in",
+                provider.name,
+            )
         raise
 
 

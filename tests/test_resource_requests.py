@@ -68,7 +68,7 @@ class TestResource:
         way("resource")
         authorization_server.refuses(error)
         assert signed_in().refusal(resource=ORDERS)["error"] == error
-        assert "see resource_request and resources_at_sign_in in TMIBFF_PROVIDERS" in caplog.text
+        assert "see resource_request, resources_at_sign_in" in caplog.text
 
 
 class TestAudience:
