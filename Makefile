@@ -35,6 +35,8 @@ test: lint
 	TEST_STORE=cache $(WITHOUT_SERVERS) $(COVERED)
 	@echo "The same with a user model of the project's own, and without time zones:"
 	$(WITHOUT_SERVERS) --ds=tests.settings_uuid_user $(COVERED)
+	@echo "The same behind the fast path:"
+	$(WITHOUT_SERVERS) --ds=tests.settings_fast_path $(COVERED)
 	@echo "The real caches beside the other databases:"
 	TEST_DATABASE=postgresql $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
 	TEST_DATABASE=mariadb $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"

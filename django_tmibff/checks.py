@@ -19,7 +19,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.middleware import SessionRefresh
 
-from . import client_auth, crypto, policy, stores
+from . import client_auth, crypto, middleware, policy, stores
 from .backends import OIDCAuthenticationBackend
 from .conf import DEFAULT_PROVIDER, DEFAULTS, Provider, settings
 from .exceptions import InvalidTarget
@@ -183,6 +183,23 @@ def check_callback(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_fast_path(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W008: ``WarmTokenMiddleware`` is there, and steps aside."""
+    if middleware.PATH not in django_settings.MIDDLEWARE:
+        return []
+    sentences = list(middleware.obstacles())
+    if settings.user_check_seconds and not _store_uses_cache():
+        sentences.append("TMIBFF_USER_CHECK_SECONDS needs a store with a cache.")
+    return [
+        CheckWarning(
+            f"The fast path is not taken: {sentence}",
+            hint="See docs/fast-path.md, or take WarmTokenMiddleware out of MIDDLEWARE.",
+            id="django_tmibff.W008",
+        )
+        for sentence in sentences
+    ]
+
+
 def check_session_engine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """W006: the sessions cannot be ended from elsewhere."""
     if django_settings.SESSION_ENGINE != "django.contrib.sessions.backends.signed_cookies":
@@ -220,6 +237,7 @@ CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_pkce, {}),
     (check_issuer, {}),
     (check_callback, {}),
+    (check_fast_path, {}),
     (check_session_engine, {}),
     (check_setting_names, {}),
 )
@@ -315,6 +333,13 @@ def _problem(use: Callable[[], object]) -> str | None:
     except ImproperlyConfigured as error:
         return str(error)
     return None
+
+
+def _store_uses_cache() -> bool:
+    try:
+        return stores.current().uses_cache
+    except ImproperlyConfigured:
+        return True  # That is E002's.
 
 
 def _cache_problem() -> str | None:

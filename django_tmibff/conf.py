@@ -26,6 +26,7 @@ ClientAuthMethod = Literal[
 DEFAULT_PROVIDER = "default"
 # How far a provider's clock may be off.
 LEEWAY_SECONDS = 60.0
+_MOST_USER_CHECK_SECONDS = 60
 DEFAULT_CLAIMS = (
     "preferred_username",
     "name",
@@ -81,6 +82,8 @@ DEFAULTS: dict[str, Any] = {
     "TMIBFF_REVOCATION_DAYS": 7,
     "TMIBFF_CLIENT_AUTH": None,
     "TMIBFF_PROVIDERS": {},
+    "TMIBFF_USER_CHECK_SECONDS": 0,
+    "TMIBFF_WARM_SKIPS": [],
 }
 
 
@@ -277,6 +280,16 @@ class Settings:
     def revocation_seconds(self) -> float:
         """How long after its end a token set's revocation is tried."""
         return cast(float, _setting("TMIBFF_REVOCATION_DAYS")) * 24 * 3600
+
+    @property
+    def user_check_seconds(self) -> float:
+        """How long ``WarmTokenMiddleware`` trusts that a user may still sign in (E3)."""
+        return min(cast(float, _setting("TMIBFF_USER_CHECK_SECONDS")), _MOST_USER_CHECK_SECONDS)
+
+    @property
+    def warm_skips(self) -> Sequence[str]:
+        """The middlewares that ``WarmTokenMiddleware`` may answer in front of."""
+        return cast(Sequence[str], _setting("TMIBFF_WARM_SKIPS"))
 
     @property
     def session_info(self) -> str:

@@ -82,8 +82,7 @@ def endpoint(*methods: str) -> Callable[[View], View]:
     def decorate(function: View) -> View:
         @wraps(function)
         def guarded(request: HttpRequest) -> HttpResponse:
-            _check_site(request)
-            _check_transport(request)
+            check_request(request)
             _check_session(request)
             return function(request)
 
@@ -131,6 +130,12 @@ def answered(function: View, request: HttpRequest) -> HttpResponse:
         logger.exception("the database fails")
         failure = TemporarilyUnavailable("This site cannot reach its database.")
         return _error(request, failure)
+
+
+def check_request(request: HttpRequest) -> None:
+    """Raise ``TokenError`` unless one of our own pages may have sent this, over https (E2, E5)."""
+    _check_site(request)
+    _check_transport(request)
 
 
 def check_not_speculative(request: HttpRequest) -> None:

@@ -1,5 +1,6 @@
 """What we hear: Django's sign-in and sign-out, and users who may no longer sign in."""
 
+from collections.abc import Collection
 from typing import Any
 
 from django.conf import settings as django_settings
@@ -7,7 +8,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
 
-from . import sign_in, tokens
+from . import sign_in, tokens, user_checks
 from .models import TokenSet
 
 
@@ -32,14 +33,25 @@ def end_tokens(*, request: HttpRequest | None, **kwargs: Any) -> None:
         tokens.end(request, "logout")
 
 
-def end_if_deactivated(*, instance: Any, raw: bool, **kwargs: Any) -> None:
+def end_if_deactivated(
+    *,
+    instance: Any,
+    created: bool,
+    raw: bool,
+    update_fields: Collection[str] | None = None,
+    **kwargs: Any,
+) -> None:
     """End the token sets of a user who was saved as deactivated."""
+    # Each sign-in saves the time of it, which says nothing of who may sign in.
+    if not created and (update_fields is None or set(update_fields) - {"last_login"}):
+        user_checks.forget(instance)
     if not raw and not getattr(instance, "is_active", True):
         _end_all(instance, "user deactivated")
 
 
 def end_of_deleted(*, instance: Any, **kwargs: Any) -> None:
     """End the token sets of a user who is about to be deleted."""
+    user_checks.forget(instance)
     _end_all(instance, "user deleted")
 
 

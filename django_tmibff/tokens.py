@@ -302,6 +302,26 @@ def _got(
     return token
 
 
+def ready(
+    request: HttpRequest, contents: Contents, resources: tuple[str, ...], scope: str
+) -> AccessToken | None:
+    """Return the stored token that ``get`` would, where that takes nothing but handing it out.
+
+    ``contents``: of the session's token set, whose user is the session's. ``None`` where there is
+    more to do: to renew, or to record something. Raises ``TokenError``.
+    """
+    policy.check_resources(resources)
+    now = time.time()
+    key = policy.wanted(resources, policy.split_scope(scope), contents, now)
+    token = policy.fitting(contents, key, now)
+    if token is None or policy.is_due(token, now) or _has_moved(request.session, contents):
+        return None
+    signals.token_served.send_robust(
+        TokenSet, handle=contents.handle, resources=key.resources, scope=token.scope
+    )
+    return token
+
+
 def _stored_or_renewed(
     source: HttpRequest | TokenSet, contents: Contents, key: TokenKey, refused: str | None
 ) -> AccessToken:
@@ -334,14 +354,19 @@ def _keep_up(source: HttpRequest | TokenSet, contents: Contents) -> None:
     """Follow a session whose end or key has moved since the token set was saved (B2)."""
     if isinstance(source, TokenSet):
         return
+    if not _has_moved(source.session, contents):
+        return
     session_key = _session_key(source.session)
     seconds = source.session.get_expiry_age()
-    if session_key == contents.session_key and not _lags(contents, seconds):
-        return
     try:
         single_flight.amend(contents.handle, session_key=session_key, session_seconds=seconds)
     except (DatabaseFails, TokenError):
         logger.warning("token set %s does not know its session's new key or end", contents.handle)
+
+
+def _has_moved(session: SessionBase, contents: Contents) -> bool:
+    moved = _session_key(session) != contents.session_key
+    return moved or _lags(contents, session.get_expiry_age())
 
 
 def _lags(contents: Contents, seconds: float) -> bool:

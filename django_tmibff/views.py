@@ -19,6 +19,7 @@ from mozilla_django_oidc.views import (
 
 from . import authorization, http, logout, policy, sign_in, states, tokens
 from .conf import DEFAULT_PROVIDER, Provider, settings
+from .contents import AccessToken
 from .exceptions import InvalidRequest, TokenError
 
 logger = logging.getLogger(__name__)
@@ -44,13 +45,18 @@ _RELOAD_HEADERS = {
 @http.endpoint("GET", "POST")
 def bff_token(request: HttpRequest) -> HttpResponse:
     """Answer with an access token: stored, or newly obtained with the refresh token (R1-R6)."""
-    resources, scope = _parameters(request)
+    resources, scope = parameters_of(request)
     try:
         refused = request.headers.get("TMIBFF-Refused")
         token = tokens.get(request, resources, scope, refused=refused)
     except TokenError as error:
         error.sign_in_parameters = authorization.for_token(resources, scope)
         raise
+    return token_answer(token)
+
+
+def token_answer(token: AccessToken) -> HttpResponse:
+    """Return the answer that hands ``token`` out (R1-R5)."""
     data = {
         "access_token": token.value,
         "token_type": token.token_type,
@@ -215,7 +221,7 @@ def _form(request: HttpRequest) -> QueryDict:
     return request.POST
 
 
-def _parameters(request: HttpRequest) -> tuple[list[str], str]:
+def parameters_of(request: HttpRequest) -> tuple[list[str], str]:
     """Return the resources and the scope that are asked for (T1-T4)."""
     sent = _form(request) if request.method == "POST" else request.GET
     scopes = list(filter(None, sent.getlist("scope")))

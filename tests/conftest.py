@@ -74,6 +74,13 @@ def new_pool() -> Iterator[None]:
 
 
 @pytest.fixture
+def without_fast_path(settings: Any) -> None:
+    """For what is about the view alone, where tests.settings_fast_path puts more before it."""
+    fast = "django_tmibff.middleware.WarmTokenMiddleware"
+    settings.MIDDLEWARE = [path for path in settings.MIDDLEWARE if path != fast]
+
+
+@pytest.fixture
 def user(db: None) -> Any:
     """Somebody who can sign in."""
     return get_user_model().objects.create_user("alice", password="wonderland")

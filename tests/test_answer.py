@@ -520,6 +520,7 @@ class TestRecord:
         assert page.token()["expires_in"] <= 92
 
 
+@pytest.mark.usefixtures("without_fast_path")
 def test_a_warm_hit_makes_no_write_and_no_needless_query(
     signed_in: Any, authorization_server: Any, django_assert_num_queries: Any
 ) -> None:
@@ -532,6 +533,7 @@ def test_a_warm_hit_makes_no_write_and_no_needless_query(
     assert authorization_server.calls == 0
 
 
+@pytest.mark.usefixtures("without_fast_path")
 def test_a_renewal_makes_two_writes(
     signed_in: Any, authorization_server: Any, django_assert_num_queries: Any
 ) -> None:

@@ -350,6 +350,7 @@ def reading_middleware(get_response: Any) -> Any:
 
 
 @BOTH
+@pytest.mark.usefixtures("without_fast_path")
 def test_x1_the_database_failing_is_an_error_of_ours(
     signed_in: Any, path: str, monkeypatch: Any, caplog: Any
 ) -> None:

@@ -47,6 +47,7 @@ class TestSessionRefresh:
         assert stale.fetch(path).status_code == 200
 
     @BOTH
+    @pytest.mark.usefixtures("without_fast_path")
     def test_e11_would_redirect_otherwise_which_is_why_a_check_stands(
         self, stale: Page, path: str
     ) -> None:

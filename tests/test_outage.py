@@ -209,6 +209,7 @@ def test_r12_no_refresh_token_suffers(expired: Page, authorization_server: Any) 
     assert contents_of(TokenSet.objects.get()).refresh_token == SIGN_IN["refresh_token"]
 
 
+@pytest.mark.usefixtures("without_fast_path")
 def test_x5_it_costs_milliseconds_and_three_queries_more(
     expired: Page, authorization_server: Any, django_assert_max_num_queries: Any
 ) -> None:

@@ -22,7 +22,18 @@ class CacheFailsError(Exception):
 
 def read(handle: str) -> Stored | None:
     """Return the cache's entry for ``handle``; ``None`` where it has none that can be used."""
-    match _call("get", _entry_key(handle)):
+    return _stored(_call("get", _entry_key(handle)))
+
+
+def read_with_fact(handle: str, key: str) -> tuple[Stored | None, Any]:
+    """Return the entry for ``handle``, and what ``recall`` would, in one round trip."""
+    entry_key, fact_key = _entry_key(handle), _fact_key(key)
+    found = _call("get_many", [entry_key, fact_key])
+    return _stored(found.get(entry_key)), found.get(fact_key)
+
+
+def _stored(entry: Any) -> Stored | None:
+    match entry:
         # Some serializers give a list for a tuple.
         case [str(provider), int(version), bool(ended), (bytes() | None) as data]:
             return Stored(provider, version, ended, data)
@@ -47,6 +58,11 @@ def forget(handle: str) -> None:
 def remember(key: str, value: Any, seconds: float) -> None:
     """Do what ``BaseStore.remember`` says."""
     _call("set", _fact_key(key), value, _whole(seconds))
+
+
+def remember_first(key: str, value: Any, seconds: float) -> None:
+    """Remember this fact unless there is one of that name."""
+    _call("add", _fact_key(key), value, _whole(seconds))
 
 
 def recall(key: str) -> Any:

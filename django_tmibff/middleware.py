@@ -1,0 +1,96 @@
+"""The fast path: stored tokens are handed out in front of all other middleware."""
+
+import logging
+from collections.abc import Callable, Iterator
+
+from django.conf import settings as django_settings
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
+
+from . import http, tokens, views, warm
+from .conf import settings
+from .exceptions import TokenError, forgets_locals
+
+logger = logging.getLogger(__name__)
+
+PATH = "django_tmibff.middleware.WarmTokenMiddleware"
+
+# They change nothing about who may have a token, and neither do Django's own but for the last two.
+_HARMLESS = (
+    "corsheaders.middleware.CorsMiddleware",
+    "mozilla_django_oidc.middleware.SessionRefresh",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+)
+_NEEDED = (
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+)
+_SIGNS_IN_ITSELF = (
+    "django.contrib.auth.middleware.RemoteUserMiddleware",
+    "django.contrib.auth.middleware.PersistentRemoteUserMiddleware",
+)
+
+
+class WarmTokenMiddleware:
+    """Answers a page that asks for a stored token which works; lets everything else through.
+
+    To be the first in ``MIDDLEWARE``. It makes every check that the view makes, and answers as the
+    view would. Where it could not know that, it steps aside: see ``obstacles``.
+    """
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.path = reverse("tmibff-token")
+        self.is_active = not any(obstacles())
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        answer = None
+        if self.is_active and request.path_info == self.path and request.method == "GET":
+            answer = _answer(request)
+        return self.get_response(request) if answer is None else answer
+
+
+def obstacles() -> Iterator[str]:
+    """Yield why the fast path steps aside for all requests, each in a sentence."""
+    behind = _behind()
+    allowed = {*_HARMLESS, *settings.warm_skips}
+    for path in behind:
+        is_djangos = path.startswith("django.") and path not in _SIGNS_IN_ITSELF
+        if not is_djangos and path not in allowed:
+            yield f"{path} would be skipped: name it in TMIBFF_WARM_SKIPS if that does no harm."
+    for path in _NEEDED:
+        if path not in behind:
+            yield f"{path} is not behind it in MIDDLEWARE."
+    yield from warm.obstacles()
+
+
+def _behind() -> list[str]:
+    """Return the middlewares in front of which we answer."""
+    configured = list(django_settings.MIDDLEWARE)
+    return configured[configured.index(PATH) + 1 :] if PATH in configured else []
+
+
+@forgets_locals
+def _answer(request: HttpRequest) -> HttpResponse | None:
+    try:
+        token = _token(request)
+    except TokenError:
+        token = None  # The view says why.
+    except Exception as error:  # From a cookie that no database takes to a cache that is down.
+        logger.warning("fast path not taken: %s", type(error).__name__)
+        token = None
+    if token is None:
+        request.__dict__.pop("session", None)
+        return None
+    return views.token_answer(token)
+
+
+def _token(request: HttpRequest) -> tokens.AccessToken | None:
+    if "TMIBFF-Refused" in request.headers:
+        return None
+    http.check_request(request)
+    contents = warm.contents_of(request)
+    if contents is None:
+        return None
+    resources, scope = views.parameters_of(request)
+    return tokens.ready(request, contents, tuple(resources), scope)

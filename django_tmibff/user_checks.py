@@ -1,0 +1,50 @@
+"""How long a check of a user may be trusted on the fast path: ``TMIBFF_USER_CHECK_SECONDS`` (E3).
+
+What is remembered is the session hash that a user's password gives, and that the user was active.
+"""
+
+from typing import Any
+
+from . import stores
+from .conf import settings
+from .stores import Stored, caching
+
+
+def with_recent(handle: str, user_id: str) -> tuple[Stored | None, str | None]:
+    """Return the cache's token set, and the hash of a check of the user that is still trusted."""
+    if not settings.user_check_seconds:
+        return None, None
+    try:
+        stored, fact = caching.read_with_fact(handle, _fact(user_id))
+    except caching.CacheFailsError:
+        return None, None
+    return stored, fact if isinstance(fact, str) else None
+
+
+def remember(user_id: str, session_hash: str) -> None:
+    """Trust for a while that this user is active, with a password that gives this hash."""
+    if settings.user_check_seconds:
+        # Only where nothing is there: what a change of the user has left stays.
+        _quietly(caching.remember_first, _fact(user_id), session_hash, settings.user_check_seconds)
+
+
+def forget(user: Any) -> None:
+    """Trust no check of a user who was just changed, nor one that is under way.
+
+    The word that is left for it outlives whatever was read before the change was committed.
+    """
+    if settings.user_check_seconds and stores.current().uses_cache:
+        seconds = settings.user_check_seconds
+        _quietly(caching.remember, _fact(str(user.pk)), "", seconds)
+        caching.after_commit(lambda: _quietly(caching.remember, _fact(str(user.pk)), "", seconds))
+
+
+def _quietly(call: Any, *arguments: Any) -> None:
+    try:
+        call(*arguments)
+    except caching.CacheFailsError:
+        return  # Nothing is remembered, so that nothing is trusted.
+
+
+def _fact(user_id: str) -> str:
+    return f"user-check:{user_id}"

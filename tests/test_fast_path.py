@@ -1,0 +1,405 @@
+"""WarmTokenMiddleware: the same answers as the view's, in front of all other middleware.
+
+``make test`` also runs the whole suite behind it (tests/settings_fast_path.py).
+"""
+
+import json
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.contrib.auth.backends import ModelBackend
+from django.contrib.auth.models import UserManager
+from django.core.cache import caches
+from django.db import OperationalError
+from django.test import RequestFactory
+from django.urls import resolve
+from django.utils import timezone
+
+from django_tmibff import checks, middleware, signals, stores, user_checks, warm
+from django_tmibff.models import TokenSet
+from django_tmibff.stores import caching
+from tests.page import FETCH, MODEL_BACKEND, SESSION_INFO, TOKEN, Page
+
+pytestmark = pytest.mark.django_db
+
+FAST = middleware.PATH
+DJANGOS = [
+    "django.middleware.security.SecurityMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+]
+
+
+def mark_slow(get_response: Any) -> Any:
+    """Mark the answers that have come all the way."""
+
+    def mark(request: Any) -> Any:
+        response = get_response(request)
+        response.headers["X-Slow"] = "yes"
+        return response
+
+    return mark
+
+
+class OwnBackend(ModelBackend):
+    """A backend that finds its users in a way of its own."""
+
+    def get_user(self, user_id: Any) -> Any:
+        return super().get_user(user_id)
+
+
+class OwnManager(UserManager):
+    def get_queryset(self) -> Any:
+        return super().get_queryset().filter(pk__gt=0)
+
+
+@pytest.fixture(autouse=True)
+def fast(settings: Any) -> None:
+    settings.MIDDLEWARE = [FAST, "tests.test_fast_path.mark_slow", *DJANGOS]
+    settings.TMIBFF_WARM_SKIPS = ["tests.test_fast_path.mark_slow"]
+
+
+def is_fast(answer: Any) -> bool:
+    assert answer.status_code == 200, answer.content
+    return "X-Slow" not in answer.headers
+
+
+class TestWarm:
+    def test_a_stored_token_is_handed_out_in_front(self, signed_in: Any) -> None:
+        assert is_fast(signed_in().fetch())
+
+    @pytest.mark.parametrize("query", [{}, {"scope": "openid email"}, {"colour": "red"}])
+    def test_r1_with_the_views_status_body_and_headers(
+        self, signed_in: Any, settings: Any, query: Any
+    ) -> None:
+        page = signed_in()
+        quick = page.fetch(query=query)
+        settings.MIDDLEWARE = DJANGOS
+        slow = page.elsewhere().fetch(query=query)
+        assert is_fast(quick)
+        assert json.loads(quick.content) == json.loads(slow.content)
+        added = {"Content-Length"}  # CommonMiddleware's; servers add it themselves.
+        assert {k: v for k, v in slow.headers.items() if k not in added} == dict(quick.headers)
+
+    def test_with_two_statements(self, signed_in: Any, django_assert_num_queries: Any) -> None:
+        page = signed_in()
+        page.fetch()
+        with django_assert_num_queries(2):
+            assert is_fast(page.fetch())
+
+    @pytest.mark.parametrize("engine", ["db", "cache", "cached_db", "file", "signed_cookies"])
+    def test_with_every_session_engine(
+        self, signed_in: Any, settings: Any, tmp_path: Any, engine: str
+    ) -> None:
+        settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+        settings.SESSION_FILE_PATH = str(tmp_path)
+        assert is_fast(signed_in().fetch())
+
+    def test_it_is_told_like_any_other(self, signed_in: Any) -> None:
+        heard: list[Any] = []
+
+        def hear(**told: Any) -> None:
+            heard.append(told["handle"])
+
+        page = signed_in()
+        signals.token_served.connect(hear)
+        try:
+            assert is_fast(page.fetch())
+        finally:
+            signals.token_served.disconnect(hear)
+        assert heard == [TokenSet.objects.get().handle]
+
+    def test_it_leaves_no_session_behind_where_it_steps_aside(self, signed_in: Any) -> None:
+        page = signed_in(expires_in=0)
+        request = RequestFactory().get(TOKEN, headers={**FETCH, "host": "app.example"}, secure=True)
+        request.COOKIES.update({name: morsel.value for name, morsel in page.cookies.items()})
+        seen: list[bool] = []
+
+        def get_response(request: Any) -> Any:
+            seen.append(hasattr(request, "session"))
+            return resolve(SESSION_INFO)
+
+        middleware.WarmTokenMiddleware(get_response)(request)
+        assert seen == [False]
+
+
+class TestNotWarm:
+    """Then the view answers, whatever it says."""
+
+    def test_what_is_not_a_warm_hit(self, signed_in: Any, authorization_server: Any) -> None:
+        page = signed_in(expires_in=0)
+        answer = page.fetch()
+        assert not is_fast(answer)
+        assert json.loads(answer.content)["access_token"] == "fresh-1"
+        assert is_fast(page.fetch())
+
+    def test_other_paths_and_methods(self, signed_in: Any) -> None:
+        page = signed_in()
+        assert not is_fast(page.fetch(SESSION_INFO))
+        assert not is_fast(page.fetch(method="POST"))
+
+    def test_t6_a_refused_token(self, signed_in: Any) -> None:
+        assert not is_fast(signed_in().fetch(headers={"tmibff-refused": "x"}))
+
+    @pytest.mark.parametrize(
+        ("headers", "status"),
+        [
+            ({"sec-fetch-site": "cross-site"}, 403),
+            ({"origin": "https://evil.example"}, 403),
+            ({"sec-purpose": "prefetch"}, 403),
+            ({"host": "evil.example"}, 400),
+        ],
+    )
+    def test_e5_what_may_come_from_elsewhere(
+        self, signed_in: Any, headers: dict[str, str], status: int
+    ) -> None:
+        answer = signed_in().fetch(headers=headers)
+        assert (answer.status_code, answer.headers.get("X-Slow")) == (status, "yes")
+
+    def test_e2_plain_http(self, signed_in: Any) -> None:
+        answer = signed_in().get(TOKEN, headers=FETCH)
+        assert answer.status_code == 400
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"is_active": False},
+            {"password": "another"},
+        ],
+    )
+    def test_e3_a_user_who_is_out(self, signed_in: Any, user: Any, change: dict[str, Any]) -> None:
+        page = signed_in()
+        assert is_fast(page.fetch())
+        get_user_model().objects.filter(pk=user.pk).update(**change)
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_e3_a_user_who_is_gone(self, signed_in: Any, user: Any) -> None:
+        page = signed_in()
+        user.delete()
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_e3_a_hash_of_an_older_secret_key_is_djangos_to_renew(
+        self, signed_in: Any, settings: Any
+    ) -> None:
+        page = signed_in()
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "new" * 20
+        assert not is_fast(page.fetch())
+
+    def test_a_set_that_has_ended(self, signed_in: Any, token_set: Any) -> None:
+        page = signed_in()
+        TokenSet.objects.update(ended_at=timezone.now())
+        caches["default"].clear()
+        page.sign_in(get_user_model().objects.get())
+        assert page.refusal()["error"] in ("backend_not_ready", "invalid_session")
+
+    def test_one_of_another_user(self, signed_in: Any, token_set: Any) -> None:
+        page = signed_in()
+        assert is_fast(page.fetch())
+        other = get_user_model().objects.create_user("mallory", password="m")
+        thief = Page()
+        thief.sign_in(other)
+        session = thief.session
+        session["_tmibff_token_set"] = token_set().handle
+        session.save()
+        assert thief.refusal()["error"] == "backend_not_ready"
+
+    def test_a_session_key_that_moved_is_recorded_by_the_view(self, signed_in: Any) -> None:
+        page = signed_in()
+        session = page.session
+        session.cycle_key()
+        page.cookies["sessionid"] = session.session_key
+        assert not is_fast(page.fetch())
+        assert is_fast(page.fetch())
+
+    @pytest.mark.parametrize("cookie", ["", "short", "x" * 32, "x" * 5000, "\x00" * 32, "é" * 32])
+    def test_e3_any_cookie(self, page: Page, cookie: str) -> None:
+        page.cookies["sessionid"] = cookie
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_a_session_of_a_backend_that_is_not_used_any_more(
+        self, signed_in: Any, settings: Any
+    ) -> None:
+        page = signed_in()
+        settings.AUTHENTICATION_BACKENDS = ["django_tmibff.backends.OIDCAuthenticationBackend"]
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_whatever_fails_is_the_views_to_answer(
+        self, signed_in: Any, monkeypatch: Any, caplog: Any
+    ) -> None:
+        def fail(*args: Any) -> None:
+            raise OperationalError("canary")
+
+        page = signed_in()
+        monkeypatch.setattr(warm, "_checked", fail)
+        assert not is_fast(page.fetch())
+        assert "fast path not taken: OperationalError" in caplog.text
+        assert "canary" not in caplog.text
+
+
+class TestObstacles:
+    def said(self) -> list[str]:
+        return list(middleware.obstacles())
+
+    def test_none_in_the_usual_site(self, settings: Any) -> None:
+        settings.MIDDLEWARE = [
+            FAST,
+            "corsheaders.middleware.CorsMiddleware",
+            "whitenoise.middleware.WhiteNoiseMiddleware",
+            *DJANGOS,
+            "mozilla_django_oidc.middleware.SessionRefresh",
+        ]
+        assert self.said() == []
+        assert checks.check_fast_path(None) == []
+
+    @pytest.mark.parametrize(
+        ("path", "said"),
+        [
+            ("site.tenants.Middleware", "site.tenants.Middleware would be skipped"),
+            ("djangoish.Middleware", "djangoish.Middleware would be skipped"),
+            ("django.contrib.auth.middleware.RemoteUserMiddleware", "would be skipped"),
+        ],
+    )
+    def test_a_middleware_that_nobody_knows(self, settings: Any, path: str, said: str) -> None:
+        settings.MIDDLEWARE = [FAST, *DJANGOS, path]
+        [sentence] = self.said()
+        assert said in sentence
+        settings.TMIBFF_WARM_SKIPS = [path]
+        assert self.said() == []
+
+    def test_what_stands_before_it_is_not_skipped(self, settings: Any) -> None:
+        settings.MIDDLEWARE = ["site.tenants.Middleware", FAST, *DJANGOS]
+        assert self.said() == []
+
+    @pytest.mark.parametrize("missing", [DJANGOS[1], DJANGOS[3]])
+    def test_sessions_and_users_of_another_kind(self, settings: Any, missing: str) -> None:
+        settings.MIDDLEWARE = [FAST, *(path for path in DJANGOS if path != missing)]
+        assert missing in self.said()[0]
+
+    def test_a_session_that_every_request_prolongs(self, settings: Any) -> None:
+        settings.SESSION_SAVE_EVERY_REQUEST = True
+        assert "SESSION_SAVE_EVERY_REQUEST" in self.said()[0]
+
+    def test_a_backend_of_its_own_kind(self, settings: Any) -> None:
+        settings.AUTHENTICATION_BACKENDS = ["tests.test_fast_path.OwnBackend", MODEL_BACKEND]
+        [sentence] = self.said()
+        assert sentence.startswith("tests.test_fast_path.OwnBackend has a get_user")
+
+    def test_users_in_another_database(self, settings: Any, monkeypatch: Any) -> None:
+        monkeypatch.setattr(warm.router, "db_for_read", lambda model: "users")
+        assert "different databases" in self.said()[0]
+
+    def test_a_hash_of_its_own(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(get_user_model(), "get_session_auth_hash", lambda self: "x")
+        assert "get_session_auth_hash" in self.said()[0]
+
+    def test_an_is_active_of_its_own(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(warm, "BooleanField", int)
+        assert "is_active" in self.said()[0]
+
+    def test_a_manager_of_its_own(self, monkeypatch: Any) -> None:
+        manager = OwnManager()
+        manager.model = get_user_model()
+        monkeypatch.setattr(get_user_model(), "objects", manager)
+        assert "get_queryset" in self.said()[0]
+
+    def test_w008_says_so_and_nothing_is_fast(self, signed_in: Any, settings: Any) -> None:
+        settings.TMIBFF_WARM_SKIPS = []
+        [message] = checks.check_fast_path(None)
+        assert message.id == "django_tmibff.W008"
+        assert "tests.test_fast_path.mark_slow would be skipped" in message.msg
+        assert not is_fast(signed_in().fetch())
+
+    def test_w008_not_where_it_is_not_used(self, settings: Any) -> None:
+        settings.MIDDLEWARE = ["site.tenants.Middleware"]
+        assert checks.check_fast_path(None) == []
+
+    def test_w008_a_window_needs_a_cache(self, settings: Any) -> None:
+        settings.TMIBFF_USER_CHECK_SECONDS = 10
+        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+        [message] = checks.check_fast_path(None)
+        assert "TMIBFF_USER_CHECK_SECONDS" in message.msg
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        assert checks.check_fast_path(None) == []
+
+
+class TestWindow:
+    """E3: a check of the user that is trusted for some seconds."""
+
+    @pytest.fixture(autouse=True, params=["cache", "cached_db"])
+    def window(self, request: Any, settings: Any) -> None:
+        settings.TMIBFF_STORE = f"django_tmibff.stores.{request.param}"
+        settings.TMIBFF_USER_CHECK_SECONDS = 20
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+
+    @pytest.fixture
+    def checked(self, signed_in: Any) -> Page:
+        """A page whose user was checked a moment ago."""
+        page = signed_in()
+        assert is_fast(page.fetch())
+        return page
+
+    def test_no_query_within_it(self, checked: Page, django_assert_num_queries: Any) -> None:
+        with django_assert_num_queries(0):
+            assert is_fast(checked.fetch())
+
+    def test_e3_a_bulk_update_is_seen_at_its_end(self, checked: Page, user: Any) -> None:
+        get_user_model().objects.filter(pk=user.pk).update(is_active=False)
+        assert is_fast(checked.fetch())
+        caching.remember(user_checks._fact(str(user.pk)), None, 0)
+        assert checked.refusal()["error"] == "invalid_session"
+
+    @pytest.mark.parametrize("change", ["deactivated", "password", "deleted"])
+    def test_e3_a_user_who_is_saved_or_deleted_ends_it_at_once(
+        self, checked: Page, user: Any, change: str
+    ) -> None:
+        if change == "deactivated":
+            user.is_active = False
+        if change == "password":
+            user.set_password("new")
+        user.delete() if change == "deleted" else user.save()
+        assert checked.refusal()["error"] == "invalid_session"
+
+    def test_e3_a_check_that_began_before_the_change_is_not_trusted(
+        self, signed_in: Any, user: Any, monkeypatch: Any
+    ) -> None:
+        page = signed_in()
+        is_active = warm._is_active
+
+        def deactivated_meanwhile(*arguments: Any) -> bool:
+            found = is_active(*arguments)
+            user.is_active = False
+            user.save()
+            return found
+
+        monkeypatch.setattr(warm, "_is_active", deactivated_meanwhile)
+        page.fetch()
+        monkeypatch.setattr(warm, "_is_active", is_active)
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_another_sessions_hash_is_checked_by_itself(self, checked: Page, user: Any) -> None:
+        session = checked.session
+        session["_auth_user_hash"] = "x" * 64
+        session.save()
+        assert checked.refusal()["error"] == "invalid_session"
+
+    def test_a_minute_at_the_most(self, settings: Any) -> None:
+        settings.TMIBFF_USER_CHECK_SECONDS = 3600
+        assert middleware.settings.user_check_seconds == 60
+
+    def test_a_cache_that_fails_costs_the_window_only(
+        self, checked: Page, monkeypatch: Any, settings: Any
+    ) -> None:
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+
+        def fail(*args: Any, **kwargs: Any) -> None:
+            raise OSError("down")
+
+        monkeypatch.setattr(type(caches["default"]), "get_many", fail)
+        monkeypatch.setattr(type(caches["default"]), "add", fail)
+        assert stores.current().uses_cache
+        page = checked.elsewhere()
+        page.sign_in(get_user_model().objects.get())
+        page.store()
+        assert is_fast(page.fetch())
