@@ -207,7 +207,11 @@ AUTHORIZATION_SERVER = (
         expired="invalid_target",
         login_url=True,
         asked_again=AFTER_REFUSAL,
-        logs=not_renewed("invalid_target"),
+        logs=(
+            "WARNING provider default refuses a resource:"
+            " see resource_request, resources_at_sign_in",
+            *not_renewed("invalid_target"),
+        ),
     ),
     Row(
         faults={"`invalid_grant` for one resource only": refuses_resources("invalid_grant")},

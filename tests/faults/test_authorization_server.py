@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from django.http import HttpResponse
@@ -39,7 +40,7 @@ CASES = {
     for name in row.faults
     for state in STATES
 }
-LOGIN_URL = "/oidc/authenticate/"
+LOGIN_URL = "/bff/login"
 # Longer than a test may take, so that none sees the outage end.
 OUTAGE_SECONDS = 60
 # How long a call takes that hangs; the others may take what a busy machine needs.
@@ -131,7 +132,8 @@ def let_pass(row: Row, settings: Any, monkeypatch: Any) -> None:
 def check_advice(answer: HttpResponse, row: Row) -> None:
     """What the page is told to do about it."""
     login_url = json.loads(answer.content).get("login_url")
-    assert login_url == (LOGIN_URL if row.login_url else None)
+    query = f"?{urlencode(row.asks)}" if row.asks else ""
+    assert login_url == (f"{LOGIN_URL}{query}" if row.login_url else None)
     retry_after = answer.headers.get("Retry-After")
     assert retry_after == (None if row.retry_after is None else str(row.retry_after))
 
