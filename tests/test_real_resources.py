@@ -175,4 +175,4 @@ def test_one_that_is_refused_itself_has_cost_the_refresh_token(
         assert not is_active(provider, kept)
         assert page.refusal(**refused(default)) == "invalid_grant"
         assert page.refusal() == "invalid_session"
-    assert "see resource_request, resources_at_sign_in" in page.app.log()
+    assert "provider default refuses a resource" in page.app.log()

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from testproject.demo import PROJECT, SERVERS, Plan, prepare, taken_port
 from testproject.idp.accounts import PEOPLE
-from tests.real.processes import PORTS, Server, Startable, answers_http
+from tests.real.processes import Server, Startable, answers_http
+
+# None of other servers': it takes seconds to prepare the demo, and only then are its ports in use.
+PORTS = range(30000, 32000)
 
 
 class Demo(Startable):

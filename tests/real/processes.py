@@ -20,7 +20,7 @@ STOP_SECONDS = 10.0
 TAIL_CHARACTERS = 4000
 # Below the ports that systems give to outgoing connections: a server that is started again finds
 # its own still free.
-PORTS = range(20000, 32000)
+PORTS = range(20000, 30000)
 
 
 def free_port() -> int:
