@@ -10,9 +10,10 @@ WITHOUT_SERVERS := $(BIN)/pytest --numprocesses 2 -m "not real"
 COVERED := --cov --cov-append --cov-report=
 READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
+READY_BENCH := $(VENV)/.ready-bench
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images bench-admin bench-purge clean
+.PHONY: help test lint unit reliability demo images bench bench-admin bench-purge clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -21,6 +22,8 @@ help:
 	@echo "make reliability  the concurrency bench, for docs/reliability.md: a quarter of an hour"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make images take the pictures in docs/images anew"
+	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
+	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
 	@echo "make bench-admin  measure the admin with a million token sets, for docs/admin.md"
 	@echo "make bench-purge  purge a million token sets and write the figures into docs/purge.md"
 	@echo "make clean  remove what the above made"
@@ -61,6 +64,9 @@ demo: $(READY_DEMO)
 images: $(READY)
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k "whole_visit or the_admin"
 
+bench: $(READY_BENCH)
+	$(BIN)/python -m benchmarks $(BENCH)
+
 bench-admin: $(READY)
 	$(BIN)/python -m tests.bench.admin
 
@@ -82,6 +88,9 @@ $(READY): pyproject.toml
 $(READY_DEMO): pyproject.toml
 	$(call install,demo)
 
+$(READY_BENCH): pyproject.toml
+	$(call install,bench,[redis])
+
 clean:
 	rm -rf $(VENV) .demo .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/real/*/node_modules
+	rm -rf tests/real/*/node_modules benchmarks/*/node_modules

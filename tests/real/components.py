@@ -49,6 +49,16 @@ def program(name: str, *, package: str | None = None) -> Path:
     return Path(found)
 
 
+def apache_module(name: str, *, package: str) -> Path:
+    """Return that module of Apache's, installing its Debian package when we are root."""
+    found = Path(f"/usr/lib/apache2/modules/mod_{name}.so")
+    if not found.exists() and _can_apt_install():
+        _apt_install(package)
+    if not found.exists():
+        raise ComponentMissing(f"mod_{name}", f"Install it, on Debian: apt-get install {package}.")
+    return found
+
+
 def node() -> Path:
     """Return the Node.js program itself."""
     # The package's own command is a Python script that starts Node.js as a child: ending the

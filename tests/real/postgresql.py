@@ -15,11 +15,18 @@ INITDB_OPTIONS = ("--encoding", "UTF8", "--locale", "C", "--no-sync")
 class PostgreSQL(Startable):
     """A PostgreSQL server that runs between ``start()`` and ``stop()``, or in a ``with`` block."""
 
-    def __init__(self) -> None:
-        """Find PostgreSQL's programs; raises ``ComponentMissing``."""
+    def __init__(self, *options: str) -> None:
+        """Find PostgreSQL's programs; raises ``ComponentMissing``. Options: ``name=value``."""
         self.port = free_port()
+        self._more_options = options
         self._binaries = postgresql_binaries()
         self._folder: Path | None = None
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that all others come from, while it runs."""
+        assert self._folder is not None
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def start(self) -> None:
         """Make an empty cluster, start it, return when it takes connections."""
@@ -77,10 +84,13 @@ class PostgreSQL(Startable):
         return log.read_text(errors="replace") if log and log.exists() else ""
 
     def _options(self) -> str:
-        return (
-            f"-p {self.port} -c listen_addresses=127.0.0.1 -c fsync=off"
-            f" -c unix_socket_directories={self._folder}"
+        always = (
+            "listen_addresses=127.0.0.1",
+            "fsync=off",
+            f"unix_socket_directories={self._folder}",
         )
+        options = [f"-c {one}" for one in (*always, *self._more_options)]
+        return " ".join([f"-p {self.port}", *options])
 
     def _run(self, program: str, *arguments: str, folder: Path | None = None) -> None:
         # PostgreSQL refuses to run as root.

@@ -142,6 +142,12 @@ class Server(Startable):
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int:
+        """The process's id while it runs."""
+        assert self._process is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start and wait until ready; raise ``RuntimeError`` with the log's end if it is not."""
         with self._log.open("ab") as log:

@@ -1,0 +1,1 @@
+"""What a stored token costs here and elsewhere: ``make bench``, for docs/performance.md."""
