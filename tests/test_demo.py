@@ -84,6 +84,12 @@ class Page:
             return send("POST", url, headers=headers, json={"item": item})
         return send("GET", url, headers=headers)
 
+    def cancel_all(self) -> requests.Response:
+        """Let the API cancel all orders."""
+        authorization = f"Bearer {self.token()['access_token']}"
+        headers = {"Origin": self.demo.app, "Authorization": authorization}
+        return send("POST", f"{self.demo.api}/cancellation", headers=headers)
+
     def is_good(self, token: dict[str, Any]) -> bool:
         """Return whether the API takes the token."""
         return self.orders(token).status_code == 200
@@ -109,6 +115,12 @@ def page(demo: Demo) -> Iterator[Page]:
         page = Page(demo, browser)
         page.sign_in("alice")
         yield page
+
+
+def sign_in_was_long_ago(demo: Demo) -> None:
+    """Let it be an hour since anybody has shown the provider a password."""
+    with closing(sqlite3.connect(demo.plan.folder / "idp.sqlite3")) as database, database:
+        database.execute("UPDATE auth_user SET last_login = datetime('now', '-1 hour')")
 
 
 def challenge(answer: requests.Response) -> str:
@@ -244,6 +256,39 @@ def test_a_narrower_token_may_do_less_and_the_grant_stays_whole(page: Page) -> N
     later = page.token()
     assert set(later["scope"].split()) == set(SCOPES.split())
     assert page.orders(later, item="A teapot").status_code == 201
+
+
+def test_what_cannot_be_taken_back_takes_a_sign_in_of_the_last_minute(
+    demo: Demo, page: Page
+) -> None:
+    """RFC 9470: the API says how young, the page passes it on, the provider asks again."""
+    sign_in_was_long_ago(demo)
+    refused = page.cancel_all()
+    assert refused.status_code == 401
+    assert 'error="insufficient_user_authentication"' in challenge(refused)
+    assert 'max_age="60"' in challenge(refused)
+    form = page.browser.follow(f"{demo.app}/bff/login?max_age=60&next=/?page=2")
+    assert urlsplit(form.url).netloc == urlsplit(demo.idp).netloc
+    back = page.browser.submit_form(form, username="alice", password=demo.users["alice"])
+    assert back.url == f"{demo.app}/?page=2"
+    assert page.cancel_all().json() == {"orders": []}
+
+
+def test_a_silent_attempt_that_finds_nobody_comes_back_and_signs_nobody_out(
+    demo: Demo, page: Page
+) -> None:
+    for cookie in [one for one in page.browser.cookies if one.name.startswith("idp")]:
+        page.browser.cookies.clear(cookie.domain, cookie.path, cookie.name)
+    back = page.browser.follow(f"{demo.app}/bff/login?prompt=none&next=/")
+    assert back.url == f"{demo.app}/?bff_error=login_required"
+    assert page.token()["access_token"]
+
+
+def test_a_silent_attempt_renews_in_place(demo: Demo, page: Page) -> None:
+    first = page.token()
+    back = page.browser.follow(f"{demo.app}/bff/login?prompt=none&next=/orders")
+    assert [answer.url for answer in back.history][-1].startswith(f"{demo.app}/oidc/callback/")
+    assert page.token()["access_token"] != first["access_token"]
 
 
 def test_an_expired_token_is_refused_and_the_next_one_is_good(page: Page) -> None:

@@ -1,6 +1,7 @@
 """Whose request it is, and whether they may: RFC 6750, with the provider's word (RFC 7662)."""
 
 import re
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -23,10 +24,16 @@ class Caller:
 
     username: str
     scope: frozenset[str]
+    signed_in_at: float
 
 
-def requires(scope: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """Let only those call the view who have a token with that scope; it gets the ``Caller``."""
+def requires(
+    scope: str, *, max_age: int | None = None
+) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
+    """Let only those call the view who have a token with that scope; it gets the ``Caller``.
+
+    ``max_age``: how old their sign-in at the provider may be, in seconds (RFC 9470).
+    """
 
     def decorate(
         view: Callable[[HttpRequest, Caller], HttpResponse],
@@ -45,6 +52,8 @@ def requires(scope: str) -> Callable[[Callable[..., HttpResponse]], Callable[...
                 return _refused(401, "invalid_token", "The token is unknown, expired or revoked.")
             if scope not in caller.scope:
                 return _refused(403, "insufficient_scope", f"This needs {scope}.", scope)
+            if max_age is not None and time.time() - caller.signed_in_at > max_age:
+                return _sign_in_is_too_old(max_age)
             return view(request, caller)
 
         return guarded
@@ -57,7 +66,11 @@ def _introspect(token: str) -> Caller | None:
     known = _ask_provider(token)
     if known.get("active") is not True:
         return None
-    return Caller(str(known.get("username", "")), frozenset(str(known.get("scope", "")).split()))
+    return Caller(
+        username=str(known.get("username", "")),
+        scope=frozenset(str(known.get("scope", "")).split()),
+        signed_in_at=float(known.get("auth_time", 0)),
+    )
 
 
 def _ask_provider(token: str) -> dict[str, Any]:
@@ -79,9 +92,17 @@ def _ask_provider(token: str) -> dict[str, Any]:
     return known
 
 
-def _refused(status: int, error: str = "", description: str = "", scope: str = "") -> HttpResponse:
+def _sign_in_is_too_old(max_age: int) -> HttpResponse:
+    description = f"This needs a sign-in that is not older than {max_age} seconds."
+    error = "insufficient_user_authentication"
+    return _refused(401, error, description, max_age=str(max_age))
+
+
+def _refused(
+    status: int, error: str = "", description: str = "", scope: str = "", **more: str
+) -> HttpResponse:
     """Return the refusal; without an error where no token was sent (RFC 6750 §3.1)."""
-    said = {"error": error, "error_description": description, "scope": scope}
+    said = {"error": error, "error_description": description, "scope": scope, **more}
     parameters = {name: value for name, value in said.items() if value}
     challenge = ", ".join(f'{name}="{value}"' for name, value in parameters.items())
     return JsonResponse(

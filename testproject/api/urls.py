@@ -7,4 +7,5 @@ from testproject.api import views
 urlpatterns = [
     path("", views.health, name="health"),
     path("orders", views.orders, name="orders"),
+    path("cancellation", views.cancellation, name="cancellation"),
 ]

@@ -13,6 +13,8 @@ from testproject.api.tokens import Caller, requires
 
 LONGEST_ITEM = 100
 MOST_ORDERS = 100
+# What cannot be taken back takes a sign-in of the last minute (RFC 9470).
+FRESH_SECONDS = 60
 
 _lock = threading.Lock()
 _orders: defaultdict[str, list[dict[str, object]]] = defaultdict(
@@ -52,6 +54,17 @@ def _add(request: HttpRequest, caller: Caller) -> HttpResponse:
             return _error("too_many_orders", f"There are {MOST_ORDERS} already.")
         mine.append({"number": len(mine) + 1, "item": item})
         return JsonResponse({"orders": mine}, status=201)
+
+
+@csrf_exempt
+@never_cache
+@require_http_methods(["POST"])
+@requires("orders:write", max_age=FRESH_SECONDS)
+def cancellation(request: HttpRequest, caller: Caller) -> HttpResponse:
+    """Cancel all orders of the user, who has just shown that it is them."""
+    with _lock:
+        _orders[caller.username] = []
+        return JsonResponse({"orders": []})
 
 
 def _item(body: bytes) -> str | None:

@@ -5,6 +5,8 @@ from django.urls import include, path
 from django.views.generic import TemplateView
 from oauth2_provider import views
 
+from testproject.idp.views import AuthorizationView, IntrospectTokenView
+
 # Not all of oauth2_provider.urls: there, whoever has signed in may register clients.
 protocol = [
     path(
@@ -13,10 +15,10 @@ protocol = [
         name="oidc-connect-discovery-info",
     ),
     path(".well-known/jwks.json", views.JwksInfoView.as_view(), name="jwks-info"),
-    path("authorize/", views.AuthorizationView.as_view(), name="authorize"),
+    path("authorize/", AuthorizationView.as_view(), name="authorize"),
     path("token/", views.TokenView.as_view(), name="token"),
     path("revoke/", views.RevokeTokenView.as_view(), name="revoke-token"),
-    path("introspect/", views.IntrospectTokenView.as_view(), name="introspect"),
+    path("introspect/", IntrospectTokenView.as_view(), name="introspect"),
     path("userinfo/", views.UserInfoView.as_view(), name="user-info"),
     path("sign-out/", views.RPInitiatedLogoutView.as_view(), name="rp-initiated-logout"),
 ]

@@ -15,7 +15,8 @@ class Validator(OAuth2Validator):
     """Tells the user's claims; a refresh neither narrows the grant nor ends older access tokens.
 
     As it comes, django-oauth-toolkit takes the scope of the last refresh for the grant (against
-    RFC 6749 §6), and deletes the access token of the sign-in as soon as another one is given.
+    RFC 6749 §6), deletes the access token of the sign-in as soon as another one is given, and
+    answers ``prompt=none`` with a 500.
     """
 
     def get_additional_claims(self) -> dict[str, Callable[[Request], str]]:
@@ -25,6 +26,17 @@ class Validator(OAuth2Validator):
             "name": lambda request: request.user.get_full_name(),
             "preferred_username": lambda request: request.user.get_username(),
         }
+
+    def validate_silent_login(self, request: Request) -> bool:
+        """Return whether a sign-in may be tried without a page (``prompt=none``).
+
+        The view answers ``login_required`` where nobody is signed in.
+        """
+        return True
+
+    def validate_silent_authorization(self, request: Request) -> bool:
+        """Return whether that needs no consent: the demo's app is ours."""
+        return True
 
     def get_original_scopes(self, refresh_token: str, request: Request, *args: Any) -> str:
         """Return the scope that was granted at the sign-in."""

@@ -68,6 +68,10 @@ class Browser:
         """Open a URL as if typed; follow redirects, which ``history`` of the answer lists."""
         return self._load("GET", url)
 
+    def follow(self, url: str) -> requests.Response:
+        """Open a URL by a link on a page of its own site; follow redirects."""
+        return self._load("GET", url, _origin(url))
+
     def post_form(self, url: str, **fields: str) -> requests.Response:
         """Submit a form of the app's own page with Django's CSRF token; follow redirects."""
         token = self.cookies.get("csrftoken", domain=cookie_domain(url)) or ""
