@@ -95,6 +95,11 @@ class Plan:
         """Return the origin of ``app``, ``idp`` or ``api``."""
         return f"http://localhost:{self.port_of(server)}"
 
+    @property
+    def provider_stopped(self) -> Path:
+        """The file that is there while the OpenID Provider is to be stopped."""
+        return self.folder / "provider-stopped"
+
     def command(self, server: str) -> list[str]:
         """Return the command that runs the server."""
         bind = f"--bind=127.0.0.1:{self.port_of(server)}"
@@ -132,6 +137,7 @@ class Plan:
             "OIDC_RP_CLIENT_SECRET": APP.secret,
             "OIDC_RP_SCOPES": SCOPES,
             "DEMO_API": self.origin("api"),
+            "DEMO_PROVIDER_STOPPED": str(self.provider_stopped),
             # Cookies ignore ports: the provider on the same host has its own.
             "SESSION_COOKIE_NAME": "app_sessionid",
             "CSRF_COOKIE_NAME": "app_csrftoken",
@@ -185,11 +191,22 @@ class Running:
     def start(self) -> None:
         """Start all; return at once."""
         for name in SERVERS:
-            process = _start(self._plan.command(name), self._plan.environment(name))
-            self.processes[name] = process
-            reader = threading.Thread(target=_print_log, args=[name, process], daemon=True)
-            self._readers.append(reader)
-            reader.start()
+            self._start(name)
+
+    def _start(self, name: str) -> None:
+        process = _start(self._plan.command(name), self._plan.environment(name))
+        self.processes[name] = process
+        reader = threading.Thread(target=_print_log, args=[name, process], daemon=True)
+        self._readers.append(reader)
+        reader.start()
+
+    def stop_or_start_provider(self) -> None:
+        """Let the OpenID Provider run, or not, as the demo's page wants it."""
+        is_wanted = not self._plan.provider_stopped.exists()
+        if is_wanted and "idp" not in self.processes:
+            self._start("idp")
+        elif not is_wanted and "idp" in self.processes:
+            _stop([self.processes.pop("idp")])
 
     def check(self) -> None:
         """Raise ``DemoError`` when one has ended."""
@@ -236,6 +253,7 @@ def _run(plan: Plan, go_on: Callable[[], None]) -> None:
     _check_ports(plan.port)
     with _folder_of_our_own(plan.folder):
         prepare(plan, go_on)
+        plan.provider_stopped.unlink(missing_ok=True)
         running = Running(plan)
         try:
             running.start()
@@ -243,6 +261,7 @@ def _run(plan: Plan, go_on: Callable[[], None]) -> None:
             _say(_welcome(plan))
             while True:
                 go_on()
+                running.stop_or_start_provider()
                 running.check()
                 time.sleep(POLL_SECONDS)
         finally:

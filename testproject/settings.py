@@ -83,5 +83,9 @@ OIDC_TOKEN_USE_BASIC_AUTH = True
 
 # The API on another origin that the page calls; without one it calls none.
 DEMO_API = ""
+# The file by which the demo's page has its provider stopped, where a launcher looks for it.
+DEMO_PROVIDER_STOPPED = ""
+# What a page may ask for beside the token of its sign-in.
+TMIBFF_RESOURCES: list[str] = []
 
 globals().update(json.loads(os.environ.get("TESTPROJECT_SETTINGS", "{}")))

@@ -3,10 +3,11 @@
 from django.contrib import admin
 from django.urls import include, path
 
-from testproject.views import home
+from testproject.views import home, provider
 
 urlpatterns = [
     path("", home, name="home"),
+    path("demo/provider", provider, name="demo-provider"),
     path("", include("django_tmibff.urls")),
     path("oidc/", include("mozilla_django_oidc.urls")),
     path("admin/", admin.site.urls),

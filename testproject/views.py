@@ -1,17 +1,38 @@
 """The demo's page, and its way out at the provider."""
 
+from pathlib import Path
 from urllib.parse import urlencode
 
 from django.conf import settings
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
 
 
 @never_cache
 def home(request: HttpRequest) -> HttpResponse:
     """Answer with the single page."""
-    return render(request, "testproject/index.html", {"api": settings.DEMO_API})
+    return render(
+        request,
+        "testproject/index.html",
+        {
+            "api": settings.DEMO_API,
+            "can_stop_provider": bool(settings.DEMO_PROVIDER_STOPPED),
+            "resources": list(settings.TMIBFF_RESOURCES),
+        },
+    )
+
+
+@require_POST
+def provider(request: HttpRequest) -> HttpResponse:
+    """Let the launcher stop the OpenID Provider, or start it again."""
+    if not settings.DEMO_PROVIDER_STOPPED:
+        raise Http404
+    switch = Path(settings.DEMO_PROVIDER_STOPPED)
+    is_stopped = request.POST.get("stopped") == "yes"
+    switch.touch() if is_stopped else switch.unlink(missing_ok=True)
+    return JsonResponse({"stopped": is_stopped})
 
 
 def username(email: str, claims: dict[str, str]) -> str:

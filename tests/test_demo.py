@@ -21,7 +21,7 @@ from testproject.idp.accounts import API, APP
 from tests.real.browser import Browser
 from tests.real.demo import Demo, Launcher, free_ports, launch_command
 from tests.real.http import send
-from tests.real.processes import wait_until
+from tests.real.processes import answers_http, wait_until
 
 pytestmark = pytest.mark.real
 
@@ -379,6 +379,18 @@ def test_one_signal_stops_all_servers(
     assert f"The demo is at http://localhost:{plan.port}" in launcher.log()
     assert "alice (password wonderland)" in launcher.log()
     assert "Traceback" not in launcher.log()
+
+
+def test_its_page_can_stop_the_provider_and_start_it_again(plan: Plan, tmp_path: Path) -> None:
+    """X5: what a page sees meanwhile is in tests/test_browser.py."""
+    switch = f"{plan.origin('app')}/demo/provider"
+    with Launcher(tmp_path, plan), Browser() as browser:
+        browser.navigate(plan.origin("app"))
+        csrf = {"csrfmiddlewaretoken": str(browser.cookies.get("app_csrftoken"))}
+        assert browser.post_form(switch, stopped="yes", **csrf).json() == {"stopped": True}
+        wait_until(lambda: not answers_http(plan.origin("idp")), TIMEOUT_SECONDS, "it is stopped")
+        assert browser.post_form(switch, stopped="no", **csrf).json() == {"stopped": False}
+        wait_until(lambda: answers_http(plan.origin("idp")), TIMEOUT_SECONDS, "it is back")
 
 
 def test_a_signal_during_the_preparations_ends_it_without_a_traceback(plan: Plan) -> None:
