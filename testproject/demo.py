@@ -40,6 +40,8 @@ PREPARATIONS = {
     "idp": ("-m", "testproject.idp.prepare"),
 }
 SCOPES = "openid email profile orders:read orders:write"
+# Not granted at sign-in: whoever wants to cancel orders is asked then.
+MORE_SCOPES = ["orders:cancel"]
 
 GUNICORN = (
     "--worker-class=gthread",
@@ -136,6 +138,8 @@ class Plan:
             "OIDC_RP_CLIENT_ID": APP.client_id,
             "OIDC_RP_CLIENT_SECRET": APP.secret,
             "OIDC_RP_SCOPES": SCOPES,
+            "TMIBFF_SCOPES": MORE_SCOPES,
+            "TMIBFF_ORIGINS": [self.origin("api")],
             "DEMO_API": self.origin("api"),
             "DEMO_PROVIDER_STOPPED": str(self.provider_stopped),
             # Cookies ignore ports: the provider on the same host has its own.

@@ -85,7 +85,7 @@ OIDC_TOKEN_USE_BASIC_AUTH = True
 DEMO_API = ""
 # The file by which the demo's page has its provider stopped, where a launcher looks for it.
 DEMO_PROVIDER_STOPPED = ""
-# What a page may ask for beside the token of its sign-in.
-TMIBFF_RESOURCES: list[str] = []
+# What a page may ask for beyond what was granted at sign-in.
+TMIBFF_SCOPES: list[str] = []
 
 globals().update(json.loads(os.environ.get("TESTPROJECT_SETTINGS", "{}")))

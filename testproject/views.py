@@ -19,7 +19,7 @@ def home(request: HttpRequest) -> HttpResponse:
         {
             "api": settings.DEMO_API,
             "can_stop_provider": bool(settings.DEMO_PROVIDER_STOPPED),
-            "resources": list(settings.TMIBFF_RESOURCES),
+            "more_scopes": " ".join(settings.TMIBFF_SCOPES),
         },
     )
 

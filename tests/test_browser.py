@@ -244,6 +244,20 @@ def test_x5_the_provider_stopped_is_said_and_the_page_recovers(
     assert visitor.token() != before
 
 
+def test_its_button_has_the_provider_stopped_and_started_again(
+    visitor: Visitor, demo: Demo
+) -> None:
+    """By the launcher, which tests/test_demo.py has do it."""
+    visitor.sign_in()
+    state = visitor.page.locator("#provider-state")
+    visitor.page.get_by_role("button", name="Stop the provider").click()
+    expect(state).to_contain_text("It is stopped")
+    assert demo.plan.provider_stopped.exists()
+    visitor.page.get_by_role("button", name="Start the provider again").click()
+    expect(state).to_contain_text("It starts again")
+    assert not demo.plan.provider_stopped.exists()
+
+
 def test_the_api_stopped_is_said_and_the_page_recovers(visitor: Visitor, demo: Demo) -> None:
     visitor.sign_in()
     demo.stop_api()

@@ -16,7 +16,16 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 import requests
 
-from testproject.demo import PROJECT, SCOPES, SERVERS, DemoError, Plan, Running, taken_port
+from testproject.demo import (
+    MORE_SCOPES,
+    PROJECT,
+    SCOPES,
+    SERVERS,
+    DemoError,
+    Plan,
+    Running,
+    taken_port,
+)
 from testproject.idp.accounts import API, APP
 from tests.real.browser import Browser
 from tests.real.demo import Demo, Launcher, free_ports, launch_command
@@ -141,7 +150,7 @@ def test_the_app_knows_the_endpoints_that_the_provider_publishes(demo: Demo) -> 
     }.items():
         assert published[name] == settings[setting]
     assert published["code_challenge_methods_supported"] == ["S256"]
-    assert set(published["scopes_supported"]) == set(SCOPES.split())
+    assert set(published["scopes_supported"]) == {*SCOPES.split(), *MORE_SCOPES}
 
 
 def test_a_password_at_the_provider_signs_in_at_the_app(demo: Demo) -> None:
@@ -258,10 +267,21 @@ def test_a_narrower_token_may_do_less_and_the_grant_stays_whole(page: Page) -> N
     assert page.orders(later, item="A teapot").status_code == 201
 
 
+def test_a_scope_that_was_not_granted_is_had_where_login_url_leads(page: Page) -> None:
+    """X8: the refresh cannot widen the grant, so the user is asked; nothing else changes."""
+    refusal = page.ask("?scope=orders:cancel").json()
+    assert refusal["error"] == "invalid_scope"
+    assert refusal["login_url"] == "/bff/login?scope=orders%3Acancel"
+    back = page.browser.follow(f"{page.demo.app}{refusal['login_url']}&next=/")
+    assert back.url == f"{page.demo.app}/"
+    assert set(page.token()["scope"].split()) == {*SCOPES.split(), *MORE_SCOPES}
+
+
 def test_what_cannot_be_taken_back_takes_a_sign_in_of_the_last_minute(
     demo: Demo, page: Page
 ) -> None:
     """RFC 9470: the API says how young, the page passes it on, the provider asks again."""
+    page.browser.follow(f"{demo.app}/bff/login?scope=orders:cancel")
     sign_in_was_long_ago(demo)
     refused = page.cancel_all()
     assert refused.status_code == 401

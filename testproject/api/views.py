@@ -59,7 +59,7 @@ def _add(request: HttpRequest, caller: Caller) -> HttpResponse:
 @csrf_exempt
 @never_cache
 @require_http_methods(["POST"])
-@requires("orders:write", max_age=FRESH_SECONDS)
+@requires("orders:cancel", max_age=FRESH_SECONDS)
 def cancellation(request: HttpRequest, caller: Caller) -> HttpResponse:
     """Cancel all orders of the user, who has just shown that it is them."""
     with _lock:

@@ -84,6 +84,7 @@ OAUTH2_PROVIDER = {
         "profile": "See your name and username",
         "orders:read": "See your orders",
         "orders:write": "Place orders in your name",
+        "orders:cancel": "Cancel your orders",
     },
     "DEFAULT_SCOPES": ["openid"],
     "PKCE_REQUIRED": True,
