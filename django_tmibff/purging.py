@@ -173,8 +173,12 @@ def _may_owe() -> Q:
 
 
 def _deleted(rows: QuerySet[Any]) -> int:
+    connection = connections[rows.db]
     with transaction.atomic(using=rows.db):
-        if connections[rows.db].features.has_select_for_update_skip_locked:
-            free = rows.select_for_update(skip_locked=True).values_list("pk", flat=True)
-            rows = rows.filter(pk__in=list(free))
+        if connection.features.has_select_for_update_skip_locked:
+            free = rows.select_for_update(skip_locked=True).values("pk")
+            # MySQL cannot delete from a table that the same statement reads.
+            in_one = connection.features.update_can_self_select
+            keys = free if in_one else list(free.values_list("pk", flat=True))
+            rows = rows_of(rows.model).filter(pk__in=keys)
         return rows._raw_delete(rows.db) or 0
