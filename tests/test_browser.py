@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from testproject.demo import PROJECT
 from testproject.prepare import OPERATOR, PASSWORD
 from tests.real import admin_data
-from tests.real.components import program
+from tests.real.chromium import chromium
 from tests.real.demo import Demo
 from tests.real.npm import install_packages
 
@@ -21,15 +21,6 @@ pytestmark = pytest.mark.real
 AXE = Path(__file__).parent / "real" / "axe"
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 TOKEN_SECONDS = 8
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 SCREENS: dict[str, dict[str, Any]] = {
     "desktop": {"viewport": {"width": 1280, "height": 800}},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
@@ -51,10 +42,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A Chromium without windows."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(program("chromium")), args=FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 class Visitor:

@@ -31,9 +31,8 @@ class RawServer:
         self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._tls = tls
-        self.url = (
-            f"{'https' if tls else 'http'}://127.0.0.1:{self._listener.getsockname()[1]}/token"
-        )
+        self.port = int(self._listener.getsockname()[1])
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/token"
         self._threads: list[threading.Thread] = []
         self._accepted: list[socket.socket] = []
 
@@ -70,11 +69,15 @@ class RawServer:
             self._accepted.append(stream)
             while request := _request(stream):
                 self.requests.append(request)
-                self._play(stream)
+                self._play(stream, request)
 
-    def _play(self, stream: socket.socket) -> None:
+    def answer(self, request: bytes) -> Iterable[bytes]:
+        """Return the parts of the answer to that request."""
+        return self.script()
+
+    def _play(self, stream: socket.socket, request: bytes) -> None:
         try:
-            for part in self.script():
+            for part in self.answer(request):
                 stream.sendall(part)
         except ConnectionResetError:
             # Without time to linger, closing sends a reset.
