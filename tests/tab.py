@@ -1,5 +1,6 @@
 """A tab of a real browser in which tmibff.js runs, and what a site and an API answer it."""
 
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Page
@@ -7,7 +8,20 @@ from playwright.sync_api import Page
 from tests.real.processes import wait_until
 from tests.real.scripted_server import Answer, ScriptedServer
 
+STATIC = Path(__file__).parents[1] / "django_tmibff" / "static" / "django_tmibff"
+MODULE = STATIC / "tmibff.js"
+TYPES = STATIC / "tmibff.d.ts"
+
+TOKEN = "/.well-known/bff-token"
+SESSION = "/.well-known/bff-sessioninfo"
 WAIT_SECONDS = 10
+
+# What every answer of an API has to carry.
+API = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "WWW-Authenticate",
+    "Cache-Control": "no-store",
+}
 
 # Whatever the page keeps anywhere, and how long it waits; no wait takes any time.
 WATCH = """

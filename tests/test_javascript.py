@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.staticfiles.storage import ManifestStaticFilesStorage
 from playwright.sync_api import Browser, Page
 
 from tests.real.chromium import chromium
@@ -17,8 +18,14 @@ from tests.real.processes import wait_until
 from tests.real.scripted_server import Answer, ScriptedServer
 from tests.tab import (
     ALICE,
+    API,
     INVALID_TOKEN,
+    MODULE,
     NOBODY,
+    SESSION,
+    STATIC,
+    TOKEN,
+    TYPES,
     UNAVAILABLE,
     WAIT_SECONDS,
     WATCH,
@@ -28,22 +35,12 @@ from tests.tab import (
     refusal,
 )
 
-STATIC = Path(__file__).parents[1] / "django_tmibff" / "static" / "django_tmibff"
-MODULE = STATIC / "tmibff.js"
 MOST_BYTES = 3 * 1024
-
-TOKEN = "/.well-known/bff-token"
-SESSION = "/.well-known/bff-sessioninfo"
 
 POLICY = (
     "default-src 'self'; connect-src 'self' http://127.0.0.1:*; require-trusted-types-for 'script'"
 )
 SITE = {"Cross-Origin-Resource-Policy": "same-origin"}
-API = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "WWW-Authenticate",
-    "Cache-Control": "no-store",
-}
 PAGE = b'<!doctype html><title>A page</title><script type="module" src="/page.js"></script>'
 SCRIPT = b'import * as tmibff from "/tmibff.js"; window.tmibff = tmibff;'
 
@@ -137,8 +134,30 @@ def test_the_module_is_small() -> None:
 
 def test_its_types_name_what_it_exports_and_nothing_else() -> None:
     exported = re.compile(r"^export (?:async )?(?:class|const|function) (\w+)", re.MULTILINE)
-    typed = exported.findall((STATIC / "tmibff.d.ts").read_text())
+    typed = exported.findall(TYPES.read_text())
     assert sorted(typed) == sorted(exported.findall(MODULE.read_text()))
+
+
+class HashedNames(ManifestStaticFilesStorage):
+    """Names each file after its content, in imports too."""
+
+    support_js_module_import_aggregation = True
+
+
+def test_it_may_have_a_hash_in_its_name(tmp_path: Path) -> None:
+    """The page's own file is the one of docs/javascript.md."""
+    documented = (STATIC.parents[2] / "docs" / "javascript.md").read_text()
+    [app] = re.findall(r"```js\n// static/app\.js\n(.*?)```", documented, re.DOTALL)
+    (tmp_path / "django_tmibff").mkdir()
+    (tmp_path / "app.js").write_text(app)
+    (tmp_path / "django_tmibff" / "tmibff.js").write_bytes(MODULE.read_bytes())
+    storage = HashedNames(location=tmp_path, base_url="/static/")
+    names = ("app.js", "django_tmibff/tmibff.js")
+    outcome = list(storage.post_process({name: (storage, name) for name in names}))
+    assert {name for name, _, done in outcome if done is True} == set(names)
+    own, ours = (storage.hashed_files[name] for name in names)
+    assert f'from "./{ours}"' in (tmp_path / own).read_text()
+    assert (tmp_path / ours).read_bytes() == MODULE.read_bytes()
 
 
 # --- getToken -------------------------------------------------------------------------------------
