@@ -98,6 +98,10 @@ class Tab:
         named = f"with (window.tmibff ?? {{}}) return {expression}"
         return self.page.evaluate(f"async () => {{ {named} }}")
 
+    def leaves(self, expression: str) -> None:
+        """Run what makes the page leave: it could not say what that comes to."""
+        self.runs(f"(setTimeout(() => {expression}), null)")
+
     def fails(self, expression: str) -> dict[str, Any]:
         """Return the error that the expression rejects with: its class, and its members."""
         outcome = self.runs(

@@ -715,7 +715,7 @@ def test_an_api_that_wants_another_sign_in_says_which(
     assert said["message"] == "Sign in again, please"
     assert (said["acrValues"], said["maxAge"]) == ("gold silver", "60")
     assert tab.runs(f"{call}.catch((error) => error.response.json())") == {"refused": True}
-    tab.runs(f"{call}.catch(login)")
+    tab.leaves(f"{call}.catch(login)")
     wait_until(lambda: bool(site.asked("/bff/login")), WAIT_SECONDS, "signing in begun")
     assert site.asked("/bff/login")[0].query == {
         "resource": [f"{api.origin}/"],
@@ -876,7 +876,7 @@ def test_b5_signing_out_ends_the_session_and_goes_on_to_the_provider(
     tab: Tab, site: ScriptedServer
 ) -> None:
     site.answers("/bff/logout", Answer({"logout_url": "/signed-out?at=op"}))
-    tab.runs("logout()")
+    tab.leaves("logout()")
     tab.page.wait_for_url("**/signed-out?at=op")
     [asked] = site.asked("/bff/logout")
     assert (asked.method, asked.headers["Sec-Fetch-Site"]) == ("POST", "same-origin")
@@ -893,7 +893,7 @@ def test_signing_out_forgets_the_tokens_in_all_tabs_at_once(
     site.answers("/bff/logout", Answer({"logout_url": "#signed-out"}))
     site.answers(TOKEN, NOBODY)
     here.listens()
-    here.runs("logout()")
+    here.leaves("logout()")
     assert here.heard(1) == there.heard(1) == [["ended", None]]
     assert here.fails("getToken()")["error"] == there.fails("getToken()")["error"]
     assert there.heard(1) == [["ended", None]]
@@ -915,7 +915,7 @@ def test_signing_out_twice_is_no_error(tab: Tab, site: ScriptedServer) -> None:
     site.answers("/bff/logout", NOBODY)
     tab.listens()
     tab.runs("getSession()")
-    tab.runs("logout()")
+    tab.leaves("logout()")
     assert tab.heard(2) == [["signed-in", "alice"], ["expired", None]]
 
 
@@ -930,7 +930,7 @@ def test_an_answer_that_was_on_its_way_when_somebody_signed_out_is_not_used(
     site.answers("/bff/logout", Answer({"logout_url": "#"}))
     here.begins("getToken()")
     wait_until(lambda: len(site.asked(TOKEN)) == 1, WAIT_SECONDS, "token asked for")
-    there.runs("logout()")
+    there.leaves("logout()")
     here.heard(1)
     late.set()
     assert here.outcome() == {"error": "invalid_session"}
@@ -958,7 +958,7 @@ def test_signing_in_leaves_the_page_and_says_where_to_come_back_to(
     tab: Tab, site: ScriptedServer
 ) -> None:
     tab.runs("history.replaceState(null, '', '/?a=b%20c&d=#part')")
-    tab.runs("login()")
+    tab.leaves("login()")
     tab.page.wait_for_url("**/bff/login?**")
     [asked] = site.asked("/bff/login")
     assert asked.query == {"next": ["/?a=b%20c&d=#part"]}
@@ -968,7 +968,7 @@ def test_signing_in_leaves_the_page_and_says_where_to_come_back_to(
 
 @pytest.mark.real
 def test_signing_in_asks_for_what_the_page_wants(tab: Tab, site: ScriptedServer) -> None:
-    tab.runs(
+    tab.leaves(
         """login({
           resource: ["https://b.example/", "https://a.example/"],
           scope: "x y",
@@ -997,7 +997,7 @@ def test_signing_in_asks_for_what_the_page_wants(tab: Tab, site: ScriptedServer)
 def test_x8_signing_in_asks_for_what_the_error_says(tab: Tab, site: ScriptedServer) -> None:
     url = "/bff/login?provider=partner&resource=https%3A%2F%2Fa.example%2F&scope=x"
     site.answers(TOKEN, refusal("consent_required", login_url=url))
-    tab.runs("getToken({scope: 'x'}).catch(login)")
+    tab.leaves("getToken({scope: 'x'}).catch(login)")
     tab.page.wait_for_url("**/bff/login?**")
     assert site.asked("/bff/login")[0].query == {
         "provider": ["partner"],
@@ -1009,7 +1009,7 @@ def test_x8_signing_in_asks_for_what_the_error_says(tab: Tab, site: ScriptedServ
 
 @pytest.mark.real
 def test_signing_in_never_begins_elsewhere(tab: Tab, site: ScriptedServer) -> None:
-    tab.runs('login({loginUrl: "https://evil.example/bff/login"})')
+    tab.leaves('login({loginUrl: "https://evil.example/bff/login"})')
     tab.page.wait_for_url(f"{site.origin}/bff/login")
 
 
