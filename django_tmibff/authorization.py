@@ -25,6 +25,8 @@ _ACR_VALUES = re.compile(r"[\x21-\x7E]+(?: [\x21-\x7E]+)*")
 _ERROR = re.compile(r"[a-z_]{1,64}")
 _MAX_AGE = re.compile(r"[0-9]{1,9}")
 _LONGEST_TEXT = 1000
+# Says that another site has sent the user: it only ever takes something away.
+_FROM_ELSEWHERE = "from_elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ def parse(request: HttpRequest) -> SignInRequest:
     Raises ``InvalidRequest``, ``InvalidTarget`` and ``InvalidScope`` for what is malformed.
     """
     next_path = path_on(request, _single(request, "next"))
-    if not http.is_from_own_page(request):
+    if not http.is_from_own_page(request) or _FROM_ELSEWHERE in request.GET:
         return SignInRequest(next=next_path)
     resources = tuple(filter(None, request.GET.getlist("resource")))
     policy.check_resources(resources)
@@ -66,6 +68,12 @@ def parse(request: HttpRequest) -> SignInRequest:
         prompt=_prompt(_single(request, "prompt")),
         login_hint=_login_hint(_single(request, "login_hint")),
     )
+
+
+def from_our_own_site(request: HttpRequest, asked: SignInRequest) -> str:
+    """Return the path where the same is asked for, and counts as asked for by another site."""
+    query = {"next": asked.next} if asked.next else {}
+    return f"{request.path}?{urlencode({**query, _FROM_ELSEWHERE: '1'})}"
 
 
 def parameters(

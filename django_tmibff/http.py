@@ -149,6 +149,15 @@ def is_from_own_page(request: HttpRequest) -> bool:
     return request.headers.get("Sec-Fetch-Site") == "same-origin"
 
 
+def leaves_session_behind(request: HttpRequest) -> bool:
+    """Return whether the browser may have a strict session cookie that it did not send (E9)."""
+    return (
+        django_settings.SESSION_COOKIE_SAMESITE == "Strict"
+        and django_settings.SESSION_COOKIE_NAME not in request.COOKIES
+        and request.headers.get("Sec-Fetch-Site") == "cross-site"
+    )
+
+
 def _check_site(request: HttpRequest) -> None:
     """Raise ``CrossSiteRequest`` unless one of our own pages may have sent this (E5)."""
     headers = request.headers

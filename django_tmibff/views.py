@@ -11,6 +11,7 @@ from django.contrib import auth
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.utils.decorators import method_decorator
+from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.views import (
     OIDCAuthenticationCallbackView,
@@ -30,11 +31,11 @@ _NEEDED = ("OIDC_OP_AUTHORIZATION_ENDPOINT", "OIDC_RP_CLIENT_ID")
 
 FORM = "application/x-www-form-urlencoded"
 
-# Reloads itself: nothing in it comes from the query, and the reload's referrer must not carry it.
 _RELOAD_PAGE = (
     '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Signing in</title>'
-    '<meta http-equiv="refresh" content="0"></head><body></body></html>'
+    '<meta http-equiv="refresh" content="{}"></head><body></body></html>'
 )
+# The callback's query is in the page's address: the reload's referrer must not carry it.
 _RELOAD_HEADERS = {
     "Cache-Control": "no-cache, no-store, private",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
@@ -126,6 +127,9 @@ class OIDCRequestView(OIDCAuthenticationRequestView):
     def _begin(self, request: HttpRequest) -> HttpResponse:
         http.check_not_speculative(request)
         self.asked = authorization.parse(request)
+        if http.leaves_session_behind(request):
+            # A new session's cookie would take the place of the one that was not sent.
+            return _reload(authorization.from_our_own_site(request, self.asked))
         self.provider = provider = _sign_in_provider(self.asked.provider)
         self.parameters, repeated = authorization.parameters(request, provider, self.asked)
         if not provider.is_default:
@@ -171,7 +175,7 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
         found = _sign_in_provider(provider)
         if not states.is_known(request, found):
             if request.headers.get("Sec-Fetch-Site") == "cross-site":
-                return HttpResponse(_RELOAD_PAGE, headers=_RELOAD_HEADERS)
+                return _reload()
             # Any site can send a browser here with an error: that must not sign anybody out.
             return self._failure()
         if not {"code", "error"} & set(request.GET):
@@ -197,6 +201,12 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
     def _failure(self) -> HttpResponse:
         failure: HttpResponse = self.login_failure()
         return failure
+
+
+def _reload(path: str = "") -> HttpResponse:
+    """Return a page that goes to ``path`` of our site, or to itself: strict cookies come along."""
+    content = f"0; url={path}" if path else "0"
+    return HttpResponse(format_html(_RELOAD_PAGE, content), headers=_RELOAD_HEADERS)
 
 
 def _sign_in_provider(name: str) -> Provider:

@@ -1,8 +1,10 @@
 """GET /bff/login: asking the user when it takes the user (X8), and what comes back."""
 
+import html
 import json
+import re
 import time
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -187,6 +189,71 @@ class TestFromElsewhere:
         for _ in range(60):
             page.get(LOGIN, headers={"sec-fetch-site": "cross-site"})
         assert list(page.session["_tmibff_states"]) == asked(begun)["state"]
+
+
+class TestStrictCookies:
+    """E9: a navigation from another site arrives without a SameSite=Strict cookie."""
+
+    FROM_ELSEWHERE: ClassVar = {**NAVIGATION, "sec-fetch-site": "cross-site"}
+
+    @pytest.fixture(autouse=True)
+    def strict(self, settings: Any) -> None:
+        settings.SESSION_COOKIE_SAMESITE = "Strict"
+
+    @staticmethod
+    def refreshed(answer: Any) -> str:
+        """Return where the page goes by itself."""
+        found = re.search('http-equiv="refresh" content="0; url=([^"]*)"', answer.content.decode())
+        assert found is not None
+        return html.unescape(found[1])
+
+    def arrive(self, page: Page, **query: str) -> Any:
+        return page.get(LOGIN, query, secure=True, headers=self.FROM_ELSEWHERE)
+
+    def test_e9_the_session_that_was_left_behind_is_not_replaced(
+        self, page: Page, signed_in: Any
+    ) -> None:
+        """Any link would sign the user out."""
+        answer = self.arrive(page, next="/orders?a=1&b=2")
+        assert (answer.status_code, dict(answer.cookies)) == (200, {})
+        assert answer.headers["Referrer-Policy"] == "no-referrer"
+        assert "no-store" in answer.headers["Cache-Control"]
+        signed_in()
+        before = page.cookies["sessionid"].value
+        query = asked(page.navigate(self.refreshed(answer)))
+        assert query["scope"] == ["openid email"]
+        assert page.cookies["sessionid"].value == before
+        assert page.session["oidc_login_next"] == "/orders?a=1&b=2"
+
+    def test_e9_nobody_signed_in_goes_the_same_way(self, page: Page) -> None:
+        assert asked(page.navigate(self.refreshed(self.arrive(page))))["scope"] == ["openid email"]
+
+    def test_e9_it_stays_another_sites(self, page: Page, provider: OpenIDProvider) -> None:
+        begun = page.navigate(LOGIN, {"next": "/mine"})
+        path = f"{LOGIN}?from_elsewhere=1&next=/theirs&login_hint=mallory"
+        for _ in range(60):
+            theirs = page.navigate(path)
+        assert "login_hint" not in asked(theirs)
+        assert len(page.session["oidc_states"]) == 11
+        assert finish(page, begun, provider)["Location"] == "/mine"
+
+    def test_e9_what_comes_from_the_query_cannot_leave_the_attribute(self, page: Page) -> None:
+        answer = self.arrive(page, next="/'\"><script>alert(1)</script>", login_hint="mallory")
+        assert b"<script" not in answer.content
+        assert b"mallory" not in answer.content
+
+    @pytest.mark.parametrize(
+        ("same_site", "site"), [("Lax", "cross-site"), ("Strict", "same-site"), ("Strict", "none")]
+    )
+    def test_e9_not_where_the_cookie_would_have_been_sent(
+        self, page: Page, settings: Any, same_site: str, site: str
+    ) -> None:
+        settings.SESSION_COOKIE_SAMESITE = same_site
+        assert asked(page.get(LOGIN, secure=True, headers={"sec-fetch-site": site}))
+
+    def test_e9_not_when_the_session_is_there(self, page: Page, signed_in: Any) -> None:
+        signed_in()
+        assert asked(self.arrive(page))
 
 
 class TestNext:
