@@ -9,9 +9,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from django.http import HttpRequest
+from django.urls import Resolver404, resolve
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from . import http, policy, resource_requests, tokens
@@ -137,7 +138,19 @@ def path_on(request: HttpRequest, url: str) -> str:
     path = urlunsplit(("", "", whole, parts.query, parts.fragment))
     # A path of several slashes, or with a backslash, is a host to some browsers.
     is_path = path.startswith("/") and url_has_allowed_host_and_scheme(path, None)
-    return path if is_path else ""
+    return path if is_path and len(path) <= _LONGEST_TEXT and not _begins_sign_in(path) else ""
+
+
+def _begins_sign_in(path: str) -> bool:
+    """Return whether it would be our own page that leads on to there, with whatever is in it.
+
+    Where the callback's page has reloaded itself, a browser takes what follows for that (E9).
+    """
+    try:
+        found = resolve(unquote(urlsplit(path).path))
+    except Resolver404:
+        return False
+    return found.url_name in ("tmibff-login", "oidc_authentication_init")
 
 
 def _single(request: HttpRequest, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import jwt
 import requests
-from django.core.exceptions import SuspiciousOperation
+from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import IntegrityError, router, transaction
 from django.http import HttpRequest, QueryDict
 from django.utils.crypto import constant_time_compare
@@ -28,6 +28,9 @@ DEFAULT_TIMEOUT = 10  # seconds
 _DEFAULTS: dict[str, Any] = {"OIDC_TIMEOUT": DEFAULT_TIMEOUT, "OIDC_RP_CLIENT_SECRET": ""}
 
 _OF_THE_CODE = ("code", "redirect_uri", "code_verifier")
+
+# What the settings may loosen for mozilla-django-oidc's own provider only.
+_STRICTER = {"OIDC_ALLOW_UNSECURED_JWT": False}
 
 # What mozilla-django-oidc reads from its settings, by the provider's own names.
 _OF_PROVIDER = {
@@ -74,8 +77,8 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if self.provider is not None and not self.provider.is_default:
             if attr in _OF_PROVIDER:
                 return getattr(self.provider, _OF_PROVIDER[attr])
-            if attr == "OIDC_ALLOW_UNSECURED_JWT":
-                return False
+            if attr in _STRICTER:
+                return _STRICTER[attr]
         if attr in _DEFAULTS:
             args = (_DEFAULTS[attr],)
         return MozillaBackend.get_settings(attr, *args)
@@ -84,17 +87,23 @@ class OIDCAuthenticationBackend(MozillaBackend):
     def authenticate(  # type: ignore[override]  # a code instead of a password
         self, request: HttpRequest | None, **kwargs: Any
     ) -> Any:
-        """Return the user whom the provider vouches for, or ``None``."""
+        """Return the user whom the provider vouches for; ``None`` for what is no callback.
+
+        Raises ``PermissionDenied`` for one that is refused: no other backend may try its code.
+        """
         # Django asks every backend whenever somebody signs in: only the callback view, which has
         # checked the state, passes a nonce.
         if request is None or "nonce" not in kwargs:
             return None
         self._token_response, self._claims, self._issued = None, {}, None
         try:
-            return self._authenticated(request, **kwargs)
+            user = self._authenticated(request, **kwargs)
         except Exception:
             _forget_code(request)
             raise
+        if user is None:
+            raise PermissionDenied("The sign-in was refused.")
+        return user
 
     def _authenticated(self, request: HttpRequest, **kwargs: Any) -> Any:
         previous_handle = tokens.handle_of(request)
@@ -160,7 +169,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
             _check_claims(claims)
         # Only for the ID token is there a nonce: userinfo may come as a JWT too.
         if "nonce" in kwargs:
-            self._check_id_token(claims)
+            self._check_id_token(claims, kwargs["nonce"])
             self._claims = claims
         return claims
 
@@ -200,7 +209,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
             raise SignInRefusedError("the site does not accept these claims")
         user = Identity.objects.user_of(payload["iss"], payload["sub"])
         if user is not None:
-            return self.update_user(user, claims)
+            return user
         return self._new_user(claims, payload) if self._may_create() else None
 
     def create_user(self, claims: Mapping[str, Any]) -> Any:
@@ -247,7 +256,12 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if named is not None and issuer is not None and not _same(named, issuer):
             raise SignInRefusedError(f"the callback names the issuer {named!r}, not {issuer!r}")
 
-    def _check_id_token(self, claims: Mapping[str, Any]) -> None:
+    def _check_nonce(self, claims: Mapping[str, Any], nonce: str | None) -> None:
+        """Refuse an ID token of another sign-in, also where ``OIDC_USE_NONCE`` is off."""
+        if not nonce or not _same(claims.get("nonce"), nonce):
+            raise SignInRefusedError("the ID token is of another sign-in")
+
+    def _check_id_token(self, claims: Mapping[str, Any], nonce: str | None) -> None:
         """Refuse an ID token that is not for us (B6, OpenID Connect Core §3.1.3.7)."""
         issuer = sign_in.provider_of(self.request).issuer
         if not all(isinstance(claims.get(name), str) for name in ("iss", "sub")):
@@ -263,6 +277,8 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if not any(_same(one, self.OIDC_RP_CLIENT_ID) for one in audiences):
             raise SignInRefusedError("the ID token is for another client")
         self._check_issuer_parameter(self.request, claims["iss"])
+        if self.provider is not None and not self.provider.is_default:
+            self._check_nonce(claims, nonce)
         _check_auth_time(claims, sign_in.max_age_of(self.request))
 
     def _keep(

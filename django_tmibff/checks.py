@@ -17,6 +17,7 @@ from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
 from django.urls import NoReverseMatch, reverse
 from django.utils.module_loading import import_string
+from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 from mozilla_django_oidc.middleware import SessionRefresh
 
 from . import client_auth, crypto, middleware, policy, stores
@@ -96,6 +97,23 @@ def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             )
         )
     return messages
+
+
+def check_other_backends(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E006: a backend that would redeem a code which ours has refused, or another provider's."""
+    return [
+        Error(
+            f"{path} would be given authorization codes too, and knows nothing of our checks.",
+            hint="Take it out of AUTHENTICATION_BACKENDS: ours does what it does.",
+            id="django_tmibff.E006",
+        )
+        for path in django_settings.AUTHENTICATION_BACKENDS
+        if _is_subclass(path, MozillaBackend) and not _is_subclass(path, OIDCAuthenticationBackend)
+        if any(
+            _is_subclass(other, OIDCAuthenticationBackend)
+            for other in django_settings.AUTHENTICATION_BACKENDS
+        )
+    ]
 
 
 def check_signing_algorithms(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -230,6 +248,7 @@ CHECKS: Iterable[tuple[Check, dict[str, Any]]] = (
     (check_session_refresh, {}),
     (check_settings_usable, {}),
     (check_oidc, {}),
+    (check_other_backends, {}),
     (check_signing_algorithms, {}),
     (check_cache, {}),
     (check_session_cookie, {}),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 from django.conf import settings as django_settings
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
+from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
 from . import http, tokens, views, warm
 from .conf import settings
@@ -40,13 +40,14 @@ class WarmTokenMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
-        self.path = reverse("tmibff-token")
         self.is_active = not any(obstacles())
+        self.path = reverse("tmibff-token") if self.is_active else ""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         answer = None
         if self.is_active and request.path_info == self.path and request.method == "GET":
-            answer = _answer(request)
+            # Who has chosen other paths for this request has other views too.
+            answer = None if getattr(request, "urlconf", None) else _answer(request)
         return self.get_response(request) if answer is None else answer
 
 
@@ -61,7 +62,19 @@ def obstacles() -> Iterator[str]:
     for path in _NEEDED:
         if path not in behind:
             yield f"{path} is not behind it in MIDDLEWARE."
+    if django_settings.DISALLOWED_USER_AGENTS:
+        yield "DISALLOWED_USER_AGENTS wants some browsers refused."
+    if not _leads_to_our_view():
+        yield "At the path of tmibff-token is not django_tmibff's own view."
     yield from warm.obstacles()
+
+
+def _leads_to_our_view() -> bool:
+    """Return whether nothing of the site's own stands around the view."""
+    try:
+        return resolve(reverse("tmibff-token")).func is views.bff_token
+    except (NoReverseMatch, Resolver404):
+        return False
 
 
 def _behind() -> list[str]:

@@ -264,7 +264,11 @@ class TokenSet(models.Model):
 
 
 class IdentityManager(models.Manager["Identity"]):
-    """Finds users by what a provider calls them."""
+    """Finds users by what a provider calls them, where that is written: replicas lag."""
+
+    def get_queryset(self) -> models.QuerySet["Identity"]:
+        """Return all identities."""
+        return super().get_queryset().using(router.db_for_write(Identity))
 
     def user_of(self, issuer: str, subject: str) -> Any:
         """Return the user whom that provider calls so, or ``None``."""

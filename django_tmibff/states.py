@@ -52,8 +52,7 @@ def keep(request: HttpRequest, state: str, provider: Provider, begun: Begun) -> 
         return
     request.session[_MOZILLAS_KEY] = mozillas
     states = _without_surplus({**_states(request, _KEY), state: entry})
-    most = getattr(django_settings, "OIDC_MAX_STATES", 50)
-    request.session[_KEY] = dict(_by_age(states)[-most:])
+    request.session[_KEY] = dict(_by_age(states)[-_most() :])
 
 
 def is_known(request: HttpRequest, provider: Provider) -> bool:
@@ -101,8 +100,13 @@ def _states(request: HttpRequest, key: str) -> States:
 
 def _without_surplus(states: States, *, room: int = 0) -> States:
     foreign = [state for state, entry in _by_age(states) if _is_of_another_site(entry)]
-    surplus = foreign[: max(0, len(foreign) + room - MOST_OF_OTHER_SITES)]
+    surplus = foreign[: max(0, len(foreign) + room - min(MOST_OF_OTHER_SITES, _most() // 2))]
     return {state: entry for state, entry in states.items() if state not in surplus}
+
+
+def _most() -> int:
+    most: int = getattr(django_settings, "OIDC_MAX_STATES", 50)
+    return most
 
 
 def _by_age(states: States) -> list[tuple[str, dict[str, Any]]]:
@@ -110,4 +114,5 @@ def _by_age(states: States) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _is_of_another_site(entry: dict[str, Any]) -> bool:
-    return _OURS in entry and not entry[_OURS]["by_own_page"]
+    # SessionRefresh begins sign-ins too, wherever a request comes from.
+    return _OURS not in entry or not entry[_OURS]["by_own_page"]

@@ -3,6 +3,7 @@
 What is remembered is the session hash that a user's password gives, and that the user was active.
 """
 
+import time
 from typing import Any
 
 from . import stores
@@ -18,14 +19,30 @@ def with_recent(handle: str, user_id: str) -> tuple[Stored | None, str | None]:
         stored, fact = caching.read_with_fact(handle, _fact(user_id))
     except caching.CacheFailsError:
         return None, None
-    return stored, fact if isinstance(fact, str) else None
+    return stored, _trusted(fact)
 
 
-def remember(user_id: str, session_hash: str) -> None:
-    """Trust for a while that this user is active, with a password that gives this hash."""
+def remember(user_id: str, session_hash: str, *, checked_at: float) -> None:
+    """Trust for a while that this user is active, with a password that gives this hash.
+
+    ``checked_at``: when that was about to be looked up, in seconds since the epoch.
+    """
     if settings.user_check_seconds:
         # Only where nothing is there: what a change of the user has left stays.
-        _quietly(caching.remember_first, _fact(user_id), session_hash, settings.user_check_seconds)
+        fact = [session_hash, checked_at]
+        _quietly(caching.remember_first, _fact(user_id), fact, settings.user_check_seconds)
+
+
+def _trusted(fact: Any) -> str | None:
+    """Return the hash that is in ``fact``, unless it was looked up too long ago.
+
+    The cache counts from when it was told, and by then a slow process may have slept.
+    """
+    match fact:
+        case [str(session_hash), int() | float() as checked_at]:
+            is_recent = 0 <= time.time() - checked_at < settings.user_check_seconds
+            return session_hash if is_recent else None
+    return None
 
 
 def forget(user: Any) -> None:

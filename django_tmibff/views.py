@@ -10,6 +10,7 @@ from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.shortcuts import resolve_url
 from django.utils.decorators import method_decorator
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 # What the settings may switch off for mozilla-django-oidc's own provider only.
 _ALWAYS = ("OIDC_USE_PKCE", "OIDC_USE_NONCE")
 _NEEDED = ("OIDC_OP_AUTHORIZATION_ENDPOINT", "OIDC_RP_CLIENT_ID")
+
+# In seconds since the epoch: later than any session.
+_NEVER = 2**40
 
 FORM = "application/x-www-form-urlencoded"
 
@@ -164,12 +168,14 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
     What the provider refuses is told to the page that has asked, and signs nobody out.
     """
 
-    next = ""
+    next: str | None = None
 
     @property
     def success_url(self) -> str:
         """Where to go after this very sign-in: the session may have begun others, or be new."""
-        return self.next or str(super().success_url)
+        if self.next is None:
+            return str(super().success_url)
+        return self.next or resolve_url(django_settings.LOGIN_REDIRECT_URL)
 
     def get(self, request: HttpRequest, provider: str = DEFAULT_PROVIDER) -> HttpResponse:
         found = _sign_in_provider(provider)
@@ -184,11 +190,13 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
         if begun is not None and "error" in request.GET:
             states.use_up(request, found)
             return self._refused(request, begun)
-        begun = begun or states.Begun()
-        self.next = begun.next
-        sign_in.begin(request, found, max_age=begun.max_age)
+        self.next = None if begun is None else begun.next
+        sign_in.begin(request, found, max_age=None if begun is None else begun.max_age)
         states.hand_over(request, found)
         response: HttpResponse = super().get(request)
+        if not found.is_default and getattr(self, "user", None):
+            # SessionRefresh would send them to the default provider, as whoever they are there.
+            request.session["oidc_id_token_expiration"] = _NEVER
         return response
 
     def _refused(self, request: HttpRequest, begun: states.Begun) -> HttpResponse:

@@ -5,6 +5,8 @@ two statements. That means the same only where nothing on the way was replaced b
 site's own: ``obstacles`` says what was, and then nobody reads here.
 """
 
+import inspect
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -24,6 +26,7 @@ from django.core.exceptions import FieldDoesNotExist, ValidationError
 from django.db import connections, router
 from django.db.models import BooleanField, CharField
 from django.db.models.manager import BaseManager
+from django.db.models.query_utils import DeferredAttribute
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
@@ -82,19 +85,23 @@ def obstacles() -> Iterator[str]:
     """Yield why reading here would not mean the same as the view, each in a sentence."""
     if django_settings.SESSION_SAVE_EVERY_REQUEST:
         yield "SESSION_SAVE_EVERY_REQUEST wants every request to prolong its session."
-    user_model = _user_model()
-    if router.db_for_read(user_model) != router.db_for_write(TokenSet):
+    if router.db_for_read(_user_model()) != router.db_for_write(TokenSet):
         yield "Users and token sets are in different databases."
-    if user_model.get_session_auth_hash is not AbstractBaseUser.get_session_auth_hash:
-        yield "The user model has a get_session_auth_hash of its own."
+    yield from _obstacles_of(_user_model())
+    for path in django_settings.AUTHENTICATION_BACKENDS:
+        if not _is_usual(path):
+            yield f"{path} has a get_user or user_can_authenticate of its own."
+
+
+def _obstacles_of(user_model: Any) -> Iterator[str]:
+    for name in ("get_session_auth_hash", "is_authenticated"):
+        if getattr(user_model, name) is not getattr(AbstractBaseUser, name):
+            yield f"The user model has {name} of its own."
     if not _has_usual_columns(user_model):
         yield "The user model keeps password or is_active in a way of its own."
     managers = {user_model._default_manager, getattr(user_model, "objects", None)} - {None}
     if any(type(manager).get_queryset is not BaseManager.get_queryset for manager in managers):
         yield "The user model's manager has a get_queryset of its own."
-    for path in django_settings.AUTHENTICATION_BACKENDS:
-        if not _is_usual(path):
-            yield f"{path} has a get_user or user_can_authenticate of its own."
 
 
 def _user_model() -> Any:
@@ -147,9 +154,10 @@ def _checked(handle: str, user_id: str, expected_hash: str) -> Stored | None:
         return _joined(handle, user_id, expected_hash)
     stored, recent_hash = user_checks.with_recent(handle, user_id)
     if not recent_hash or not constant_time_compare(expected_hash, recent_hash):
+        checked_at = time.time()
         if not _is_active(user_id, expected_hash):
             return None
-        user_checks.remember(user_id, expected_hash)
+        user_checks.remember(user_id, expected_hash, checked_at=checked_at)
     return stored if stored is not None else store.get(handle)
 
 
@@ -229,4 +237,14 @@ def _has_usual_columns(user_model: Any) -> bool:
         return False
     own = options.local_concrete_fields
     usual = isinstance(password, CharField) and isinstance(is_active, BooleanField)
-    return usual and password in own and is_active in own and options.pk in own
+    return (
+        usual
+        and all(field in own for field in (password, is_active, options.pk))
+        and all(_is_plain(user_model, field) for field in (password, is_active))
+    )
+
+
+def _is_plain(user_model: Any, field: Any) -> bool:
+    """Return whether an instance's attribute is what is in the column."""
+    attribute = inspect.getattr_static(user_model, field.attname)
+    return isinstance(attribute, DeferredAttribute) and not hasattr(field, "from_db_value")

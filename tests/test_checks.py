@@ -209,6 +209,17 @@ def test_e004_a_provider_beside_the_default_one_lacks_something(settings: Any) -
     assert checks.check_oidc(None) == []
 
 
+def test_e006_a_backend_that_would_get_our_codes(settings: Any) -> None:
+    assert checks.check_other_backends(None) == []
+    settings.AUTHENTICATION_BACKENDS = [
+        "mozilla_django_oidc.auth.OIDCAuthenticationBackend",
+        *settings.AUTHENTICATION_BACKENDS,
+    ]
+    assert ids(checks.check_other_backends(None)) == ["django_tmibff.E006"]
+    settings.AUTHENTICATION_BACKENDS = settings.AUTHENTICATION_BACKENDS[:1]
+    assert checks.check_other_backends(None) == []  # That is W005's.
+
+
 @pytest.mark.parametrize("alg", ["PS256", "EdDSA", "none", ""])
 def test_e005_id_tokens_that_cannot_be_verified(settings: Any, alg: str) -> None:
     assert checks.check_signing_algorithms(None) == []

@@ -4,6 +4,8 @@
 """
 
 import json
+import re
+import time
 from typing import Any
 
 import pytest
@@ -41,6 +43,16 @@ def mark_slow(get_response: Any) -> Any:
         return response
 
     return mark
+
+
+def without_our_paths(get_response: Any) -> Any:
+    """Let all requests have other paths."""
+
+    def choose(request: Any) -> Any:
+        request.urlconf = "tests.no_urls"
+        return get_response(request)
+
+    return choose
 
 
 class OwnBackend(ModelBackend):
@@ -298,6 +310,31 @@ class TestObstacles:
         monkeypatch.setattr(warm, "BooleanField", int)
         assert "is_active" in self.said()[0]
 
+    def test_a_browser_that_is_not_wanted(self, settings: Any) -> None:
+        settings.DISALLOWED_USER_AGENTS = [re.compile("Bad")]
+        assert "DISALLOWED_USER_AGENTS" in self.said()[0]
+
+    @pytest.mark.parametrize("urls", ["tests.guarded_urls", "tests.no_urls"])
+    def test_a_view_of_the_sites_own(self, signed_in: Any, settings: Any, urls: str) -> None:
+        """Which may ask for more than ours does."""
+        settings.ROOT_URLCONF = urls
+        assert "own view" in self.said()[0]
+        assert signed_in().fetch().status_code in (403, 404)
+
+    def test_another_urlconf_for_one_request(self, signed_in: Any, settings: Any) -> None:
+        other = "tests.test_fast_path.without_our_paths"
+        settings.MIDDLEWARE = [other, *settings.MIDDLEWARE]
+        assert self.said() == []
+        assert signed_in().fetch().status_code == 404
+
+    def test_an_is_authenticated_of_its_own(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(get_user_model(), "is_authenticated", property(lambda self: False))
+        assert "is_authenticated" in self.said()[0]
+
+    def test_an_is_active_that_is_computed(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(get_user_model(), "is_active", property(lambda self: False))
+        assert "is_active" in self.said()[0]
+
     def test_a_manager_of_its_own(self, monkeypatch: Any) -> None:
         manager = OwnManager()
         manager.model = get_user_model()
@@ -376,6 +413,23 @@ class TestWindow:
         monkeypatch.setattr(warm, "_is_active", deactivated_meanwhile)
         page.fetch()
         monkeypatch.setattr(warm, "_is_active", is_active)
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_e3_a_check_that_took_longer_than_the_window_is_not_trusted(
+        self, signed_in: Any, user: Any, monkeypatch: Any
+    ) -> None:
+        page = signed_in()
+        start, is_active = time.time(), warm._is_active
+
+        def stalls(*arguments: Any) -> bool:
+            found = is_active(*arguments)
+            monkeypatch.setattr("time.time", lambda: start + 21)
+            return found
+
+        monkeypatch.setattr(warm, "_is_active", stalls)
+        page.fetch()
+        monkeypatch.setattr(warm, "_is_active", is_active)
+        get_user_model().objects.filter(pk=user.pk).update(is_active=False)
         assert page.refusal()["error"] == "invalid_session"
 
     def test_another_sessions_hash_is_checked_by_itself(self, checked: Page, user: Any) -> None:

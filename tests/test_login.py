@@ -181,6 +181,15 @@ class TestFromElsewhere:
         assert len(page.session["oidc_states"]) == 11
         assert finish(page, begun, provider)["Location"] == "/mine"
 
+    def test_nor_where_few_are_kept(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        settings.OIDC_MAX_STATES = 5
+        begun = page.navigate(LOGIN, {"next": "/mine"})
+        for _ in range(20):
+            page.get(LOGIN, headers={"sec-fetch-site": "cross-site"})
+        assert finish(page, begun, provider)["Location"] == "/mine"
+
     def test_nor_one_at_another_provider(self, page: Page, settings: Any) -> None:
         settings.TMIBFF_PROVIDERS = {
             "other": {"client_id": "other", "authorization_endpoint": f"{ISSUER}/authorize"}
@@ -314,6 +323,35 @@ class TestNext:
         settings.OIDC_REDIRECT_ALLOWED_HOSTS = ["evil.example"]
         begun = page.get(LOGIN, {"next": url}, secure=True, headers=headers)
         assert finish(page, begun, provider)["Location"] == settings.LOGIN_REDIRECT_URL
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/bff/login?login_hint=mallory",
+            "/bff/%6Cogin?login_hint=mallory",
+            "https://app.example/bff/login?scope=calendar",
+            "/oidc/authenticate/",
+        ],
+    )
+    def test_e9_one_that_begins_a_sign_in_is_ignored(
+        self, page: Page, provider: OpenIDProvider, settings: Any, path: str
+    ) -> None:
+        """Where strict cookies work by a reload, that would count as our own page's."""
+        headers = {"sec-fetch-site": "cross-site"}
+        begun = page.get(LOGIN, {"next": path}, secure=True, headers=headers)
+        assert finish(page, begun, provider)["Location"] == settings.LOGIN_REDIRECT_URL
+
+    def test_without_one_another_sites_is_not_taken(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        begun = page.navigate(LOGIN)
+        headers = {"sec-fetch-site": "cross-site"}
+        page.get(LOGIN, {"next": "/theirs"}, secure=True, headers=headers)
+        assert finish(page, begun, provider)["Location"] == settings.LOGIN_REDIRECT_URL
+
+    def test_a_long_one_is_ignored(self, page: Page) -> None:
+        page.navigate(LOGIN, {"next": f"/{'a' * 1000}"})
+        assert page.session["oidc_login_next"] is None
 
     def test_each_sign_in_has_its_own(self, page: Page, provider: OpenIDProvider) -> None:
         first = page.navigate(LOGIN, {"next": "/first"})

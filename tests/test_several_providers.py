@@ -213,6 +213,29 @@ class TestUsers:
         partner.sign_in(page)
         assert page.session["_auth_user_id"] == str(known.pk)
 
+    def test_what_it_says_changes_no_user(
+        self, page: Page, partner: OpenIDProvider, settings: Any, monkeypatch: Any
+    ) -> None:
+        """A site's own update_user believes e-mail addresses and groups."""
+        seen: list[Any] = []
+        path = settings.AUTHENTICATION_BACKENDS[0]
+        monkeypatch.setattr(f"{path}.update_user", lambda self, user, claims: seen.append(claims))
+        for _ in range(2):
+            assert partner.sign_in(Page())["Location"] == "/"
+        assert seen == []
+
+    def test_session_refresh_leaves_them_alone(
+        self, page: Page, partner: OpenIDProvider, settings: Any
+    ) -> None:
+        """It would make them whoever they are at the default provider."""
+        settings.OIDC_RENEW_ID_TOKEN_EXPIRY_SECONDS = -1
+        settings.MIDDLEWARE = [
+            *settings.MIDDLEWARE,
+            "mozilla_django_oidc.middleware.SessionRefresh",
+        ]
+        partner.sign_in(page)
+        assert page.navigate("/").status_code == 200
+
     def test_who_is_deactivated_stays_out(
         self, page: Page, partner: OpenIDProvider, settings: Any
     ) -> None:
@@ -335,6 +358,25 @@ class TestMixUp:
     def test_b6_and_may_be_named_there(self, page: Page, partner: OpenIDProvider) -> None:
         partner.callback = {"iss": PARTNER}
         assert partner.sign_in(page)["Location"] == "/"
+
+    def test_b6_its_nonce_counts_whatever_the_default_one_may(
+        self, page: Page, partner: OpenIDProvider, settings: Any
+    ) -> None:
+        settings.OIDC_USE_NONCE = False
+        partner.id_token = {"nonce": "other"}
+        assert partner.sign_in(page)["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+
+    def test_what_is_refused_no_other_backend_may_try(
+        self, page: Page, usual: OpenIDProvider, partner: OpenIDProvider, settings: Any
+    ) -> None:
+        """It would send the partner's code to the default provider."""
+        settings.AUTHENTICATION_BACKENDS = [
+            settings.AUTHENTICATION_BACKENDS[0],
+            "mozilla_django_oidc.auth.OIDCAuthenticationBackend",
+        ]
+        partner.id_token = {"nonce": "other"}
+        assert partner.sign_in(page)["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+        assert usual.server.calls == 0
 
     def test_unsigned_tokens_are_refused_whatever_the_default_one_may(
         self, page: Page, partner: OpenIDProvider, settings: Any, monkeypatch: Any

@@ -196,7 +196,12 @@ def _is_seen_by_second_process(name: str) -> bool | None:
     """Return whether another process sees what we have written; ``None``: it could not run."""
     command = [sys.executable, "-m", "django", "tmibff_doctor", "--second-process", name]
     module = getattr(django_settings, "SETTINGS_MODULE", None)
-    environment = {"DJANGO_SETTINGS_MODULE": str(module), "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {
+        "DJANGO_SETTINGS_MODULE": str(module),
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        # Not what happens to lie in the folder that this was called from.
+        "PYTHONSAFEPATH": "1",
+    }
     try:
         done = subprocess.run(  # noqa: S603  # nothing in it comes from outside
             command,
