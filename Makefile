@@ -13,7 +13,7 @@ READY_DEMO := $(VENV)/.ready-demo
 READY_BENCH := $(VENV)/.ready-bench
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images bench bench-admin bench-purge clean
+.PHONY: help test lint unit reliability demo images bench instructions bench-admin bench-purge clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -24,6 +24,7 @@ help:
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
 	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
+	@echo "make instructions  record how many instructions a stored token takes, for the tests"
 	@echo "make bench-admin  measure the admin with a million token sets, for docs/admin.md"
 	@echo "make bench-purge  purge a million token sets and write the figures into docs/purge.md"
 	@echo "make clean  remove what the above made"
@@ -66,6 +67,9 @@ images: $(READY)
 
 bench: $(READY_BENCH)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+instructions: $(READY)
+	$(BIN)/python -m benchmarks.instructions
 
 bench-admin: $(READY)
 	$(BIN)/python -m tests.bench.admin

@@ -4,11 +4,12 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks import chart, peers, report
+from benchmarks import chart, growth, memory, peers, renewal, report
 from benchmarks.provider import Provider
 from benchmarks.quiet import Alone, sharing
 from benchmarks.world import World
@@ -26,7 +27,7 @@ class Bench:
     @property
     def rounds(self) -> int:
         """How often everybody is measured."""
-        return 1 if self.quick else 7
+        return 1 if self.quick else 5
 
 
 def main() -> None:
@@ -73,12 +74,36 @@ def _setups(bench: Bench) -> str:
     return report.contestants(results, field.missing)
 
 
+def _renewal(bench: Bench) -> str:
+    with bench.alone():
+        measured = renewal.measure(
+            bench.world, bench.provider, rounds=bench.rounds, calls=20 if bench.quick else 100
+        )
+    return renewal.figures(measured)
+
+
+def _growth(bench: Bench) -> str:
+    """A worker's memory is watched beside the filling: neither needs quiet."""
+    many, answers = (20_000, 5_000) if bench.quick else (1_000_000, 200_000)
+    with ThreadPoolExecutor(1) as beside:
+        grown = beside.submit(memory.measure, bench.world, answers=answers)
+        with growth.filled(bench.world, many=many) as filled:
+            watched = memory.figures(grown.result())
+            measured = growth.measure(filled, bench.alone, rounds=2 * bench.rounds)
+    return f"{growth.figures(measured)}\n\n{watched}"
+
+
 def _show(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
-PARTS: Mapping[str, Callable[[Bench], str]] = {"peers": _peers, "setups": _setups}
+PARTS: Mapping[str, Callable[[Bench], str]] = {
+    "peers": _peers,
+    "setups": _setups,
+    "renewal": _renewal,
+    "growth": _growth,
+}
 
 
 if __name__ == "__main__":

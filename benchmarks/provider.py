@@ -1,8 +1,7 @@
 """An OpenID Provider for the peers' sign-ins, and for renewals over TLS.
 
 It signs everybody in at once and always gives the same access token. A program of its own, so that
-its CPU time is not that of whoever asks it: ``python -m benchmarks.provider PORT FOLDER``, where
-the folder has ``certificate.pem`` and ``key.pem``.
+its CPU time is not that of whoever asks it: ``python -m benchmarks.provider PORT CERTIFICATE KEY``.
 """
 
 import json
@@ -18,7 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from benchmarks.stored import ACCESS_TOKEN, CLAIMS, RESPONSE, letters
+from benchmarks.stored import CLAIMS, RESPONSE, letters
 from tests.real.certificates import make_certificate
 from tests.real.gunicorn import PROJECT
 from tests.real.processes import Server, accepts_connections, free_port
@@ -35,10 +34,10 @@ class Provider(Server):
         """Take the folder of log and certificate."""
         port = free_port()
         self.issuer = f"https://localhost:{port}/"
-        self.certificate, _key = make_certificate(folder)
+        self.certificate, key = make_certificate(folder)
         super().__init__(
             "provider",
-            [sys.executable, "-m", "benchmarks.provider", str(port), folder],
+            [sys.executable, "-m", "benchmarks.provider", str(port), self.certificate, key],
             folder=folder,
             ready=lambda: accepts_connections(port),
             cwd=PROJECT,
@@ -132,12 +131,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body.encode())
 
 
-def main(port: int, folder: Path) -> None:
+def main(port: int, certificate: str, key: str) -> None:
     """Serve until the end of the process."""
-    assert len(ACCESS_TOKEN) == 1200
     _Handler.issuer = f"https://localhost:{port}/"
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    context.load_cert_chain(certificate, key)
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     server.daemon_threads = True
     # The handshake is for the connection's own thread.
@@ -148,4 +146,4 @@ def main(port: int, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), Path(sys.argv[2]))
+    main(int(sys.argv[1]), *sys.argv[2:])

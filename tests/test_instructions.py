@@ -1,0 +1,34 @@
+"""A stored token must not get dearer unnoticed: instructions are steady, seconds are not."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.instructions import counting
+from benchmarks.instructions.counting import Counts
+from benchmarks.instructions.scenarios import ANCHOR, SCENARIOS
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Counts:
+    """What was recorded for this Python and Django."""
+    return counting.recorded()
+
+
+@pytest.fixture(scope="module")
+def counts(recorded: Counts, tmp_path_factory: pytest.TempPathFactory) -> Counts:
+    """What it takes now."""
+    return counting.count(Path(tmp_path_factory.mktemp("instructions")))
+
+
+@pytest.mark.parametrize("name", sorted({*SCENARIOS} - {ANCHOR}))
+def test_stored_token_takes_as_many_instructions_as_recorded(
+    name: str, counts: Counts, recorded: Counts
+) -> None:
+    change = counting.change(name, counts, recorded)
+    assert abs(change) <= counting.TOLERANCE, (
+        f"{name} takes {counts[name]:,} instructions, {change:+.1%} against the record. If that is"
+        " meant, or an improvement: make instructions, and commit what it writes."
+    )
