@@ -247,6 +247,93 @@ def test_its_button_has_the_provider_stopped_and_started_again(
     assert not demo.plan.provider_stopped.exists()
 
 
+def test_x8_a_scope_that_was_not_granted_is_had_by_asking_the_user(visitor: Visitor) -> None:
+    page = visitor.page
+    visitor.sign_in("bob")
+    page.get_by_role("button", name="Cancel all my orders").click()
+    expect(page.locator("#api-answer")).to_contain_text("scope does not allow it")
+    page.get_by_label("orders:cancel").check()
+    page.get_by_role("button", name="Get a token").click()
+    expect(page.get_by_role("alert")).to_contain_text("invalid_scope")
+    page.get_by_role("alert").get_by_role("link").click()
+    expect(page.get_by_label("orders:cancel")).to_be_checked()
+    expect(page.locator("#token-facts")).to_contain_text("orders:cancel")
+
+
+def test_what_cannot_be_undone_takes_a_sign_in_of_the_last_minute(
+    visitor: Visitor, demo: Demo
+) -> None:
+    """RFC 9470: the API's challenge leads through the page to the provider, and back."""
+    page = visitor.page
+    visitor.sign_in("bob")
+    follow(page, "/bff/login?scope=orders:cancel")
+    expect(page.locator("#token-facts")).to_contain_text("orders:cancel")
+    demo.let_an_hour_pass_at_the_provider()
+    page.get_by_role("button", name="Cancel all my orders").click()
+    expect(page.get_by_role("alert")).to_contain_text("not older than 60 seconds")
+    page.get_by_role("alert").get_by_role("link").click()
+    page.get_by_label("Username").fill("bob")
+    page.get_by_label("Password").fill(demo.users["bob"])
+    page.get_by_role("button", name="Sign in").click()
+    expect(page.locator("#api-answer")).to_contain_text("You have just signed in")
+    expect(page.get_by_role("button", name="Cancel all my orders")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#api-answer")).to_contain_text("No orders yet")
+
+
+def test_a_silent_attempt_that_finds_nobody_is_said(visitor: Visitor) -> None:
+    visitor.sign_in()
+    for cookie in visitor.context.cookies():
+        if not cookie["name"].startswith("app_"):
+            visitor.context.clear_cookies(name=cookie["name"])
+    follow(visitor.page, "/bff/login?prompt=none&next=/")
+    expect(visitor.page.get_by_role("alert")).to_contain_text("login_required")
+    expect(visitor.page.locator("#token")).to_be_visible()
+    assert visitor.page.url == f"{visitor.demo.app}/"
+
+
+def follow(page: Page, path: str) -> None:
+    """Let the page send its user there."""
+    page.evaluate("(path) => { location.assign(path) }", path)
+
+
+def test_t6_a_token_that_the_api_takes_no_more_is_replaced_and_nobody_notices(
+    visitor: Visitor, demo: Demo
+) -> None:
+    visitor.sign_in()
+    before = visitor.token()
+    demo.withdraw_access_tokens()
+    visitor.page.get_by_role("button", name="Read my orders").click()
+    expect(visitor.page.locator("#api-answer")).to_contain_text("straight from the API")
+    expect(visitor.page.locator("#token-facts dd").first).not_to_have_text(before)
+    expect(visitor.page.locator("#log")).to_contain_text("invalid_token")
+
+
+DRAFT_ALONE = """async (api) => {
+  const session = await (await fetch("/.well-known/bff-sessioninfo")).json();
+  const token = await (await fetch("/.well-known/bff-token?scope=orders:read")).json();
+  const headers = { Authorization: `Bearer ${token.access_token}` };
+  return { session, token, ...(await (await fetch(`${api}/orders`, { headers })).json()) };
+}"""
+
+
+def test_a_page_that_knows_nothing_but_the_draft_works(visitor: Visitor, demo: Demo) -> None:
+    """E5, R1: bare calls of fetch, and no header of ours."""
+    visitor.sign_in()
+    page = visitor.page
+    page.goto(f"{demo.app}/static/testproject/icon.svg")
+    sent: list[dict[str, str]] = []
+    page.on("request", lambda request: sent.append(request.headers))
+    found = page.evaluate(DRAFT_ALONE, demo.api)
+    assert found["session"]["preferred_username"] == "alice"
+    assert found["token"]["scope"] == "orders:read"
+    assert 0 < found["token"]["expires_in"] <= TOKEN_SECONDS
+    assert found["orders"][0]["item"] == "A pot of tea"
+    names = {name.lower() for headers in sent for name in headers}
+    assert "authorization" in names
+    assert [name for name in names if "tmibff" in name or name.startswith("x-")] == []
+
+
 def test_the_api_stopped_is_said_and_the_page_recovers(visitor: Visitor, demo: Demo) -> None:
     visitor.sign_in()
     demo.stop_api()

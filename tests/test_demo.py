@@ -126,12 +126,6 @@ def page(demo: Demo) -> Iterator[Page]:
         yield page
 
 
-def sign_in_was_long_ago(demo: Demo) -> None:
-    """Let it be an hour since anybody has shown the provider a password."""
-    with closing(sqlite3.connect(demo.plan.folder / "idp.sqlite3")) as database, database:
-        database.execute("UPDATE auth_user SET last_login = datetime('now', '-1 hour')")
-
-
 def challenge(answer: requests.Response) -> str:
     """Return the answer's ``WWW-Authenticate``."""
     return answer.headers["WWW-Authenticate"]
@@ -282,7 +276,7 @@ def test_what_cannot_be_taken_back_takes_a_sign_in_of_the_last_minute(
 ) -> None:
     """RFC 9470: the API says how young, the page passes it on, the provider asks again."""
     page.browser.follow(f"{demo.app}/bff/login?scope=orders:cancel")
-    sign_in_was_long_ago(demo)
+    demo.let_an_hour_pass_at_the_provider()
     refused = page.cancel_all()
     assert refused.status_code == 401
     assert 'error="insufficient_user_authentication"' in challenge(refused)

@@ -1,7 +1,9 @@
 """The demo of ``make demo``: the app, its OpenID Provider and an API, on free ports."""
 
 import secrets
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from testproject.demo import PROJECT, SERVERS, Plan, prepare, taken_port
@@ -58,6 +60,20 @@ class Demo(Startable):
     def start_idp(self) -> None:
         """Start the OpenID Provider again, with what it knew."""
         self.servers["idp"].start()
+
+    def let_an_hour_pass_at_the_provider(self) -> None:
+        """Let it be an hour since anybody has shown it a password."""
+        file = self.plan.folder / "idp.sqlite3"
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute("UPDATE auth_user SET last_login = datetime('now', '-1 hour')")
+
+    def withdraw_access_tokens(self) -> None:
+        """Let the provider call all access tokens expired; who holds them cannot know."""
+        file = self.plan.folder / "idp.sqlite3"
+        with closing(sqlite3.connect(file)) as database, database:
+            database.execute(
+                "UPDATE oauth2_provider_accesstoken SET expires = datetime('now', '-1 hour')"
+            )
 
     def stop_api(self) -> None:
         """Stop the API alone."""

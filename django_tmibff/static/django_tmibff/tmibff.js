@@ -56,8 +56,8 @@ export function onSession(callback) {
 }
 
 export function login(options = {}) {
-  const next = location.href.replace(location.origin, "");
-  location.assign(address(options.loginUrl ?? LOGIN, { next, ...options }) ?? LOGIN);
+  const next = options.next ?? location.href.replace(location.origin, "");
+  location.assign(address(options.loginUrl ?? LOGIN, { ...options, next }) ?? LOGIN);
 }
 
 export function takeLoginError() {

@@ -1,51 +1,54 @@
-// The demo's page. Tokens live in variables of this module, and nowhere else.
+// The demo's page. Tokens live in the memory of tmibff.js, and nowhere else.
 
-const TOKEN = "/.well-known/bff-token";
-const SESSION = "/.well-known/bff-sessioninfo";
+import {
+  TmibffError,
+  getSession,
+  getToken,
+  logout,
+  onSession,
+  takeLoginError,
+  tokenFetch,
+} from "../django_tmibff/tmibff.js";
+import { watch } from "./wire.js";
+
 const API = document.body.dataset.api;
+const MORE_SCOPES = document.body.dataset.moreScopes.split(" ").filter(Boolean);
 const MOST_LOG_ROWS = 50;
+const UNAVAILABLE =
+  "The authorization server does not answer, so there is no new token. This page asks again by itself.";
 const MENU = ["A pot of tea", "Bread and butter", "A very small cake", "Jam tarts"];
 
 const $ = (id) => document.getElementById(id);
-const tabs = new BroadcastChannel("orders-demo");
 
 let signedIn = null; // not known yet
-let token = null; // {value, scope, type, until, lifetime}
+let leaving = false;
+let token = null; // the one that is shown
+let granted = ""; // the scope of the sign-in
 let retryTimer = 0;
 // What was left when a token came first: a stored one comes with less each time.
 const lifetimes = new Map();
 
 // --- the wire -------------------------------------------------------------------------------
 
-/** Fetch JSON and write a line into the log. `answer.status` is 0 when nobody answered. */
-async function call(method, url, options = {}) {
-  const started = performance.now();
-  const answer = { status: 0, data: {}, headers: new Headers() };
-  try {
-    const response = await fetch(url, { method, ...options });
-    answer.status = response.status;
-    answer.headers = response.headers;
-    answer.data = await response.json().catch(() => ({}));
-  } catch {
-    // No connection, or a body that broke off: status stays 0.
-  }
-  log(method, url, answer, performance.now() - started);
-  return answer;
-}
-
-function log(method, url, answer, milliseconds) {
-  const shown = new URL(url, location.origin);
-  const where = shown.origin === location.origin ? "" : shown.host;
+function log({ method, url, status, data, milliseconds }) {
+  const where = url.origin === location.origin ? "" : url.host;
   const row = element("tr", "", [
     element("td", "", new Date().toLocaleTimeString()),
-    element("td", "mono", `${method} ${where}${shown.pathname}${decodeURIComponent(shown.search)}`),
-    element("td", answer.status >= 200 && answer.status < 300 ? "good" : "bad", answer.status || "no answer"),
+    element("td", "mono", `${method} ${where}${url.pathname}${decodeURIComponent(url.search)}`),
+    element("td", status >= 200 && status < 300 ? "good" : "bad", status || "no answer"),
     element("td", "number", Math.round(milliseconds)),
-    element("td", "mono", summary(answer.data)),
+    element("td", "mono", summary(data)),
   ]);
   $("log").prepend(row);
   while ($("log").rows.length > MOST_LOG_ROWS) $("log").lastChild.remove();
 }
+
+watch((line) => {
+  log(line);
+  // tmibff.js tries again by itself; a person wants to know why it takes so long.
+  const isOurs = line.url.origin === location.origin;
+  if (isOurs && line.data.error === "temporarily_unavailable") notice(UNAVAILABLE);
+});
 
 function summary(data) {
   if (data.access_token) return `access_token ${shortened(data.access_token)}`;
@@ -58,10 +61,13 @@ const shortened = (value) => `${value.slice(0, 6)}…`;
 // --- the session ----------------------------------------------------------------------------
 
 async function checkSession() {
-  const { status, data } = await call("GET", SESSION);
-  if (status === 200) showSession(data);
-  else if (status === 400 && data.error === "invalid_session") showSignedOut();
-  else notice("This page's own server does not answer. It tries again in a moment.", { retry: checkSession });
+  try {
+    const session = await getSession();
+    if (session) showSession(session);
+    else showSignedOut();
+  } catch {
+    notice("This page's own server does not answer. It tries again in a moment.", { retry: checkSession });
+  }
 }
 
 function showSession(info) {
@@ -81,10 +87,7 @@ function showSession(info) {
   });
   hideNotice();
   if (info.exp) checkSessionAt(info.exp * 1000);
-  if (!wasSignedIn) {
-    tabs.postMessage({ signedIn });
-    getToken();
-  }
+  if (!wasSignedIn) showToken();
 }
 
 function showSignedOut() {
@@ -96,9 +99,8 @@ function showSignedOut() {
   $("panels").hidden = true;
   $("sign-out").hidden = true;
   $("welcome").hidden = false;
-  if (wasSignedIn) notice("You are signed out: in another tab, or because the session has ended.");
-  else hideNotice();
-  if (wasSignedIn !== false) tabs.postMessage({ signedIn });
+  if (wasSignedIn && !leaving) notice("You are signed out: in another tab, or because the session has ended.");
+  else if (wasSignedIn !== false) hideNotice();
 }
 
 let sessionTimer = 0;
@@ -109,70 +111,84 @@ function checkSessionAt(milliseconds) {
   sessionTimer = setTimeout(checkSession, Math.max(wait, 1000));
 }
 
-tabs.onmessage = ({ data }) => {
-  if (signedIn !== null && data.signedIn !== signedIn) checkSession();
-};
+async function signOut(event) {
+  event.preventDefault();
+  leaving = true;
+  $("sign-out-button").disabled = true;
+  try {
+    await logout();
+  } catch (error) {
+    leaving = false;
+    $("sign-out-button").disabled = false;
+    notice(`You are not signed out. ${error.message}`);
+  }
+}
+
+onSession(({ session }) => (session ? showSession(session) : showSignedOut()));
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) checkSession();
 });
 
 // --- the token ------------------------------------------------------------------------------
 
-async function getToken() {
+/** Return what the boxes say: the token of the sign-in, or one of another scope. */
+function asked() {
   const chosen = [...$("scope-list").querySelectorAll(":checked")].map((box) => box.value);
-  const all = chosen.length === $("scope-list").children.length;
-  const query = all ? "" : `?${new URLSearchParams({ scope: chosen.join(" ") })}`;
-  $("get-token").disabled = true;
-  const { status, data, headers } = await call("GET", TOKEN + query);
-  $("get-token").disabled = false;
-  if (status === 200) return keepToken(data);
-  refused(status, data, headers);
-  return null;
+  const isUsual = chosen.sort().join(" ") === granted.split(" ").sort().join(" ");
+  return granted && !isUsual ? { scope: chosen.join(" ") } : {};
 }
 
-function keepToken(data) {
+async function showToken() {
+  $("get-token").disabled = true;
+  try {
+    keepToken(await getToken(asked()));
+  } catch (error) {
+    refused(error);
+  } finally {
+    $("get-token").disabled = false;
+  }
+}
+
+function keepToken(found) {
   hideNotice();
-  const lifetime = data.expires_in * 1000;
-  token = {
-    value: data.access_token,
-    scope: data.scope ?? "",
-    until: Date.now() + lifetime,
-    lifetime: lifetimes.get(data.access_token) ?? lifetime,
-  };
-  lifetimes.set(token.value, token.lifetime);
-  if (!$("scope-list").children.length) offerScopes(token.scope);
-  facts("token-facts", { Token: shortened(token.value), Type: data.token_type, Scope: token.scope });
-  const known = claims(token.value);
+  token = found;
+  if (!lifetimes.has(token.access_token)) lifetimes.set(token.access_token, token.expires_in * 1000);
+  if (!granted) offerScopes(token.scope ?? "");
+  facts("token-facts", { Token: shortened(token.access_token), Type: token.token_type, Scope: token.scope });
+  const known = claims(token.access_token);
   $("claims").hidden = !known;
   $("claims-text").textContent = known;
   $("token").hidden = false;
   showLife();
-  return token;
 }
 
-function refused(status, data, headers) {
-  if (data.error === "invalid_session") return checkSession();
-  if (data.error === "temporarily_unavailable") {
-    const seconds = Number(headers.get("Retry-After") ?? 1);
-    const text = "The authorization server does not answer, so there is no new token.";
-    return notice(`${text} This page asks again by itself.`, { retry: getToken, seconds });
+/** Say why there is no token. That nobody is signed in any more is told by onSession(). */
+function refused(error) {
+  if (error.error === "invalid_session") return;
+  if (error.error === "temporarily_unavailable") {
+    notice(UNAVAILABLE, { retry: showToken, seconds: error.retryAfter ?? 1 });
+  } else if (error.error === "invalid_grant") {
+    notice("The provider has ended this sign-in.", error);
+  } else {
+    notice(`No token. ${error.error}: ${error.message}`, error);
   }
-  if (!status) return notice("This page's own server does not answer.", { retry: getToken });
-  if (data.error === "invalid_grant") return notice("The provider has ended this sign-in.", { loginUrl: data.login_url });
-  const why = data.error_description ? `${data.error}: ${data.error_description}` : data.error;
-  return notice(`No token. ${why}`, { loginUrl: data.login_url });
 }
 
 function offerScopes(scope) {
+  granted = scope;
+  const values = scope.split(" ").filter(Boolean);
   $("scope-list").replaceChildren(
-    ...scope.split(" ").filter(Boolean).map((value) => {
-      const box = element("input");
-      box.type = "checkbox";
-      box.value = value;
-      box.checked = true;
-      return element("label", "", [box, value]);
-    }),
+    ...values.map((value) => scopeBox(value, true)),
+    ...MORE_SCOPES.filter((value) => !values.includes(value)).map((value) => scopeBox(value, false)),
   );
+}
+
+function scopeBox(value, isChecked) {
+  const box = element("input");
+  box.type = "checkbox";
+  box.value = value;
+  box.checked = isChecked;
+  return element("label", "", [box, value]);
 }
 
 function claims(value) {
@@ -187,37 +203,45 @@ function claims(value) {
 
 function showLife() {
   if (!token) return;
-  const left = Math.max(0, token.until - Date.now());
+  const left = Math.max(0, token.expiresAt - Date.now());
+  const lifetime = lifetimes.get(token.access_token);
   const life = $("life");
-  life.max = token.lifetime || 1;
+  life.max = lifetime || 1;
   life.value = left;
-  life.classList.toggle("ending", left < token.lifetime / 2);
+  life.classList.toggle("ending", left < lifetime / 2);
   $("life-left").textContent = left ? `${Math.ceil(left / 1000)} s left` : "expired: the next one is one call away";
 }
 setInterval(showLife, 250);
 
 // --- the API --------------------------------------------------------------------------------
 
-async function callApi(method, body) {
-  if (!token || token.until <= Date.now()) await getToken();
-  if (!token || token.until <= Date.now()) return;
-  const headers = { Authorization: `Bearer ${token.value}` };
-  if (body) headers["Content-Type"] = "application/json";
-  const url = new URL("/orders", API);
-  const answer = await call(method, url, { headers, body: body && JSON.stringify(body), credentials: "omit" });
-  showApiAnswer(answer);
+async function callApi(method, path, body) {
+  const headers = body ? { "Content-Type": "application/json" } : {};
+  const options = { method, headers, body: body && JSON.stringify(body), credentials: "omit" };
+  try {
+    const response = await tokenFetch(new URL(path, API), { ...asked(), ...options });
+    showApiAnswer(response, await response.json().catch(() => ({})));
+    keepToken(await getToken(asked()));
+  } catch (error) {
+    if (!(error instanceof TmibffError)) apiIsDown();
+    else if (error.error === "insufficient_user_authentication") wantsFreshSignIn(error);
+    else refused(error);
+  }
 }
 
-function showApiAnswer({ status, data, headers }) {
+function showApiAnswer({ ok, status, headers }, data) {
   clearTimeout(retryTimer);
-  if (status >= 200 && status < 300) return showOrders(data.orders ?? []);
-  if (!status) return apiIsDown();
+  if (ok) return showOrders(data.orders ?? []);
   const challenge = headers.get("WWW-Authenticate") ?? "";
   const insufficient = challenge.includes("insufficient_scope");
   const text = insufficient
     ? "The API refuses: this token's scope does not allow it. Ask for a token with more."
     : `The API refuses: ${data.error_description ?? data.error ?? status}`;
   return $("api-answer").replaceChildren(element("p", "bad", text));
+}
+
+function wantsFreshSignIn({ message, loginUrl }) {
+  notice(`The API wants more. ${message}`, { loginUrl, next: "/?back-for-cancelling" });
 }
 
 function showOrders(orders) {
@@ -228,13 +252,13 @@ function showOrders(orders) {
   $("api-answer").replaceChildren(element("p", "", title), element("ul", "", items));
 }
 
-async function apiIsDown() {
+function apiIsDown() {
   const text = `The API at ${API} does not answer. This page looks every few seconds whether it is back.`;
   $("api-answer").replaceChildren(element("p", "bad", text));
   clearTimeout(retryTimer);
   retryTimer = setTimeout(async () => {
-    const { status } = await call("GET", new URL("/", API), { credentials: "omit" });
-    if (status === 200) $("api-answer").replaceChildren(element("p", "", "The API is back. Try again."));
+    const answer = await fetch(new URL("/", API), { credentials: "omit" }).catch(() => null);
+    if (answer?.ok) $("api-answer").replaceChildren(element("p", "", "The API is back. Try again."));
     else apiIsDown();
   }, 3000);
 }
@@ -242,16 +266,25 @@ async function apiIsDown() {
 // --- the page -------------------------------------------------------------------------------
 
 let noticeTimer = 0;
-function notice(text, { retry, seconds = 2, loginUrl } = {}) {
+let noticeStays = false;
+function notice(text, { retry, seconds = 2, loginUrl, next = location.pathname, stays = false } = {}) {
+  noticeStays = stays;
   $("notice-text").textContent = text;
   $("notice-link").hidden = !loginUrl;
-  if (loginUrl) $("notice-link").href = `${loginUrl}?${new URLSearchParams({ next: location.pathname })}`;
+  if (loginUrl) $("notice-link").href = withNext(loginUrl, next);
   $("notice").hidden = false;
   clearTimeout(noticeTimer);
   if (retry) noticeTimer = setTimeout(retry, seconds * 1000);
 }
 
+function withNext(loginUrl, next) {
+  const url = new URL(loginUrl);
+  url.searchParams.set("next", next);
+  return url;
+}
+
 function hideNotice() {
+  if (noticeStays) return;
   clearTimeout(noticeTimer);
   $("notice").hidden = true;
 }
@@ -268,17 +301,37 @@ function element(name, className = "", content = []) {
   return made;
 }
 
-$("get-token").addEventListener("click", getToken);
+$("sign-out").addEventListener("submit", signOut);
+$("get-token").addEventListener("click", async () => {
+  // A token that lives comes from memory, and would not tell that the session has ended.
+  await checkSession();
+  if (signedIn) await showToken();
+});
 $("scope-list").addEventListener("change", () => {
   $("get-token").disabled = !$("scope-list").querySelector(":checked");
 });
-$("read-orders").addEventListener("click", () => callApi("GET"));
-$("place-order").addEventListener("click", () => callApi("POST", { item: MENU[Math.floor(Math.random() * MENU.length)] }));
+$("read-orders").addEventListener("click", () => callApi("GET", "/orders"));
+$("place-order").addEventListener("click", () => {
+  callApi("POST", "/orders", { item: MENU[Math.floor(Math.random() * MENU.length)] });
+});
+$("cancel-orders").addEventListener("click", () => callApi("POST", "/cancellation"));
 $("api-calls").hidden = !API;
 $("api-missing").hidden = Boolean(API);
-// The server knows whether somebody is signed in: no need to ask for an error.
-if ("signedIn" in document.body.dataset) checkSession();
-else showSignedOut();
-if (new URLSearchParams(location.search).get("sign-in") === "failed" && !signedIn) {
-  notice("The sign-in did not succeed. The server's log says why.");
+
+async function begin() {
+  const loginError = takeLoginError();
+  const query = new URLSearchParams(location.search);
+  // The server knows whether somebody is signed in: no need to ask for an error.
+  if ("signedIn" in document.body.dataset) await checkSession();
+  else showSignedOut();
+  if (loginError) notice(`The sign-in did not succeed: ${loginError}`, { stays: true });
+  else if (query.get("sign-in") === "failed") {
+    notice("The sign-in did not succeed. The server's log says why.", { stays: true });
+  } else if (query.has("back-for-cancelling") && signedIn) {
+    // Anybody can make a link to here: what cannot be undone takes a click.
+    $("api-answer").replaceChildren(element("p", "", "You have just signed in. Now the orders can be cancelled."));
+    $("cancel-orders").focus();
+  }
 }
+
+begin();
