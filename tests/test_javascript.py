@@ -716,7 +716,7 @@ def test_an_api_that_wants_another_sign_in_says_which(
     assert (said["acrValues"], said["maxAge"]) == ("gold silver", "60")
     assert tab.runs(f"{call}.catch((error) => error.response.json())") == {"refused": True}
     tab.leaves(f"{call}.catch(login)")
-    wait_until(lambda: bool(site.asked("/bff/login")), WAIT_SECONDS, "signing in begun")
+    tab.page.wait_for_url("**/bff/login?**")
     assert site.asked("/bff/login")[0].query == {
         "resource": [f"{api.origin}/"],
         "scope": ["pay"],
