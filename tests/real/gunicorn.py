@@ -35,15 +35,17 @@ class Gunicorn(Server):
         threads: int = 4,
         env: Mapping[str, str] | None = None,
         project: str = "testproject",
+        certificate: tuple[Path, Path] | None = None,
     ) -> None:
         """Take the log's folder and the Django settings laid over the test project's own.
 
         ``settings`` may be replaced until the start: those of the OpenID Provider are known only
         after it has learned this server's origin. ``env`` comes on top of what they need.
-        ``project`` has the modules ``settings`` and ``wsgi``.
+        ``project`` has the modules ``settings`` and ``wsgi``. With a ``certificate``, and its key,
+        it is served over https.
         """
-        port = free_port()
-        self.origin = f"http://localhost:{port}"
+        self.port = free_port()
+        self.origin = f"{'https' if certificate else 'http'}://localhost:{self.port}"
         self.settings = dict(settings or {})
         self._more_env = dict(env or {})
         self._project = project
@@ -52,9 +54,10 @@ class Gunicorn(Server):
             [
                 *GUNICORN,
                 f"{project}.wsgi",
-                f"--bind=127.0.0.1:{port}",
+                f"--bind=127.0.0.1:{self.port}",
                 f"--workers={workers}",
                 f"--threads={threads}",
+                *(_tls(*certificate) if certificate else ()),
             ],
             folder=folder,
             ready=lambda: answers_http(f"{self.origin}/"),
@@ -72,6 +75,10 @@ class Gunicorn(Server):
             self.stop()
             self.settings = dict(settings)
             self.start()
+
+
+def _tls(certificate: Path, key: Path) -> list[str]:
+    return [f"--certfile={certificate}", f"--keyfile={key}"]
 
 
 def migrate(settings: Mapping[str, Any], project: str = "testproject") -> None:

@@ -6,6 +6,7 @@ import os
 import secrets
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from abc import ABC, abstractmethod
@@ -59,9 +60,9 @@ def accepts_connections(port: int) -> bool:
 
 
 def answers_http(url: str) -> bool:
-    """Return whether the server answers a GET of the URL, with whatever status."""
+    """Return whether the server answers a GET of the URL, with whatever status and certificate."""
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=5)
+    connection = _connection(parts.scheme, parts.netloc)
     try:
         connection.request("GET", parts.path or "/")
         connection.getresponse().read()
@@ -70,6 +71,15 @@ def answers_http(url: str) -> bool:
     finally:
         connection.close()
     return True
+
+
+def _connection(scheme: str, netloc: str) -> http.client.HTTPConnection:
+    if scheme == "http":
+        return http.client.HTTPConnection(netloc, timeout=5)
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return http.client.HTTPSConnection(netloc, timeout=5, context=context)
 
 
 def run(

@@ -1,0 +1,93 @@
+"""What is attacked: the site in several setups, its endpoints, and from where."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+TOKEN = "/.well-known/bff-token"
+SESSION_INFO = "/.well-known/bff-sessioninfo"
+LOGIN = "/bff/login"
+LOGOUT = "/bff/logout"
+BACK_CHANNEL = "/bff/backchannel-logout"
+
+# What is answered to requests from elsewhere, by method; to any other method 405, or Django's 403.
+ANSWERS: dict[str, dict[str, set[int]]] = {
+    TOKEN: {"GET": {403}, "POST": {403}},
+    SESSION_INFO: {"GET": {403}, "POST": {405}},
+    LOGIN: {"GET": {302, 403}, "POST": {403}},
+    LOGOUT: {"GET": {405}, "POST": {403}},
+    BACK_CHANNEL: {"GET": {405}, "POST": {400}},
+}
+ENDPOINTS = tuple(ANSWERS)
+# The methods that each endpoint knows.
+METHODS = {
+    TOKEN: ("GET", "POST"),
+    SESSION_INFO: ("GET",),
+    LOGIN: ("GET",),
+    LOGOUT: ("POST",),
+    BACK_CHANNEL: ("POST",),
+}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an attacker's script runs.
+
+    ``url`` is its page's, with places for the ports of ``site`` and ``elsewhere``, and for a
+    ``folder``; ``frame`` is the number of its frame there. ``host`` is where it finds the site.
+    """
+
+    name: str
+    url: str
+    frame: int = 0
+    host: str = "app.test"
+
+
+OWN = Origin("own page", "https://app.test:{site}/page")
+CROSS_SITE = Origin("cross-site", "https://evil.example:{elsewhere}/")
+SANDBOX = Origin("sandboxed frame", "https://evil.example:{elsewhere}/sandbox", frame=1)
+SIBLING = Origin("sibling subdomain", "https://evil.app.test:{elsewhere}/")
+PORT = Origin("another port", "https://app.test:{elsewhere}/")
+FILE = Origin("`file:`", "file://{folder}/page.html")
+REBOUND = Origin("DNS rebinding", "https://rebound.example:{site}/", host="rebound.example")
+# Not a script, but a user who was talked into it.
+BY_HAND = Origin("by hand", "")
+HOSTS = ("app.test", "evil.app.test", "evil.example", "rebound.example", "op.example")
+ATTACKERS = (CROSS_SITE, SANDBOX, SIBLING, PORT, FILE, REBOUND)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How the site is set up, and from where it is attacked.
+
+    ``same_site``: of the session cookie. ``token_seconds``: how long the victim's access token
+    lives; one that has expired costs a call to the authorization server. ``navigating``: the
+    origins that use frames and windows too. ``controls``: the origins that may do what attackers
+    may not. ``settings``: Django's.
+    """
+
+    name: str
+    same_site: str = "None"
+    token_seconds: int = 1
+    origins: tuple[Origin, ...] = ATTACKERS
+    navigating: tuple[Origin, ...] = (OWN, *ATTACKERS)
+    controls: tuple[Origin, ...] = ()
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+WORST = Setup("worst", controls=(OWN,))
+LAX = Setup("lax", same_site="Lax", origins=(CROSS_SITE,))
+STRICT = Setup("strict", same_site="Strict", origins=(CROSS_SITE,))
+# Sharing with other origins is about what scripts read: one origin's navigations will do.
+OPEN = Setup(
+    "open",
+    token_seconds=3600,
+    navigating=(CROSS_SITE,),
+    controls=(OWN,),
+    settings={"OPEN_TO_ALL": True},
+)
+WEAKENED = Setup(
+    "weakened",
+    token_seconds=3600,
+    navigating=(CROSS_SITE,),
+    settings={"OPEN_TO_ALL": True, "WEAKENED": True},
+)
