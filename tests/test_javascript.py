@@ -372,6 +372,16 @@ def test_what_is_no_answer_is_tried_again(tab: Tab, site: ScriptedServer, answer
 
 
 @pytest.mark.real
+def test_no_other_server_answers_in_the_backends_place(
+    tab: Tab, site: ScriptedServer, elsewhere: ScriptedServer
+) -> None:
+    elsewhere.answers("/orders", given("not ours"))
+    site.answers(TOKEN, Answer(b"", 302, {"Location": f"{elsewhere.origin}/orders"}))
+    assert tab.fails("getToken()")["error"] == "temporarily_unavailable"
+    assert elsewhere.seen == []
+
+
+@pytest.mark.real
 def test_no_connection_is_tried_again(tab: Tab, site: ScriptedServer) -> None:
     tab.page.context.set_offline(True)
     assert tab.fails("getToken()")["error"] == "temporarily_unavailable"
@@ -822,6 +832,18 @@ def test_x2_a_refused_token_call_tells_that_the_session_is_over(
     assert tab.fails("getToken({scope: 'a'})")["error"] == "invalid_session"
     assert tab.heard(1) == [["expired", None]]
     # What there was is forgotten.
+    assert tab.runs("getToken()")["access_token"] == "2"
+
+
+@pytest.mark.real
+def test_it_is_over_for_whoever_has_signed_in_unnoticed_too(tab: Tab, site: ScriptedServer) -> None:
+    site.answers(SESSION, NOBODY)
+    site.answers(TOKEN, given("1"), NOBODY, given("2"))
+    tab.listens()
+    tab.runs("getSession()")
+    tab.runs("getToken()")
+    tab.fails("getToken({scope: 'a'})")
+    assert tab.heard(2) == [["expired", None], ["expired", None]]
     assert tab.runs("getToken()")["access_token"] == "2"
 
 
