@@ -97,4 +97,4 @@ $(READY_BENCH): pyproject.toml
 
 clean:
 	rm -rf $(VENV) .demo .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	rm -rf tests/real/*/node_modules benchmarks/*/node_modules
+	rm -rf tests/real/*/node_modules benchmarks/*/node_modules benchmarks/nextjs/.next

@@ -22,10 +22,11 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328; }
 
 def write(results: Sequence[Result]) -> None:
     """Draw the ratios, the smallest on top; the first of the results is the anchor."""
-    FILE.write_text("\n".join(_lines(results)) + "\n")
+    FILE.write_text("\n".join(lines(results)) + "\n")
 
 
-def _lines(results: Sequence[Result]) -> Iterator[str]:
+def lines(results: Sequence[Result]) -> Iterator[str]:
+    """Yield the lines of the picture."""
     rows = sorted(results, key=lambda one: one.ratio)
     scale = BARS / max(one.ratio for one in rows)
     height = ROW * len(rows) + 40

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from benchmarks.others import Apache, Express
+from benchmarks.others import Apache, Express, NextJs
 from benchmarks.provider import Provider
 from benchmarks.site.usual import ALLAUTHS_APPS, ALLAUTHS_MIDDLEWARE, DJANGOS_MIDDLEWARE
 from benchmarks.world import (
@@ -133,14 +133,15 @@ def _peer(
 
 
 EXPRESS = "express-openid-connect"
+NEXTJS = "nextjs-auth0"
 APACHE = "Apache mod_auth_openidc, info hook"
 
 
 def other_peers(world: World, provider: Provider) -> Iterator[Callable[[], Contestant]]:
     """Yield what makes the peers beside Django; each raises ``ComponentMissing`` for its own."""
-    nobody = f"{NO_USER}"
-    yield lambda: Contestant(EXPRESS, Express(provider, world.folder), nobody, TOKEN)
-    yield lambda: Contestant(APACHE, Apache(provider, world.folder), nobody, Apache.INFO)
+    yield lambda: Contestant(EXPRESS, Express(provider, world.folder), NO_USER, TOKEN)
+    yield lambda: Contestant(NEXTJS, NextJs(provider, world.folder), NO_USER, NextJs.TOKEN)
+    yield lambda: Contestant(APACHE, Apache(provider, world.folder), NO_USER, Apache.INFO)
 
 
 def default_path(world: World) -> Iterator[Contestant]:

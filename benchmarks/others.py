@@ -1,4 +1,4 @@
-"""The peers that are not Django: an Express app, and Apache's mod_auth_openidc."""
+"""The peers that are not Django: apps on Express and Next.js, and Apache's mod_auth_openidc."""
 
 import json
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 import requests
 
 from benchmarks.provider import CLIENT_ID, CLIENT_SECRET, Provider
-from benchmarks.stored import letters
+from benchmarks.stored import CLAIMS, RESPONSE, letters
 from tests.real.components import apache_module, node, program
 from tests.real.npm import install_packages
-from tests.real.processes import Server, answers_http, free_port
+from tests.real.processes import Server, answers_http, free_port, run
 
 HERE = Path(__file__).resolve().parent
 SECRET = letters(40, 6)
@@ -82,6 +82,48 @@ class Express(Peer):
             ),
         }
         super().start()
+
+
+class NextJs(Peer):
+    """A Next.js app with nextjs-auth0, whose middleware answers itself."""
+
+    TOKEN = "/auth/access-token"
+    FOLDER = HERE / "nextjs"
+
+    def __init__(self, provider: Provider, folder: Path) -> None:
+        """Take where users sign in, and the log's folder."""
+        next_js = self.FOLDER / "node_modules" / "next" / "dist" / "bin" / "next"
+        self._next = [node(), next_js]
+        super().__init__("nextjs", self._next, provider, folder, cwd=self.FOLDER)
+        self.command = [*self._next, "start", "-H", "127.0.0.1", "-p", str(self.port)]
+
+    def start(self) -> None:
+        """Install the packages and build the app where needed, then start."""
+        install_packages(self.FOLDER)
+        self.env = {
+            "NEXT_TELEMETRY_DISABLED": "1",
+            "NODE_ENV": "production",
+            "APP_BASE_URL": self.origin,
+            "AUTH0_DOMAIN": "op.example",
+            "AUTH0_CLIENT_ID": CLIENT_ID,
+            "AUTH0_CLIENT_SECRET": CLIENT_SECRET,
+            "AUTH0_SECRET": SECRET,
+        }
+        if not self._is_built():
+            run([*self._next, "build"], cwd=self.FOLDER, env=self.env)
+        super().start()
+
+    def _is_built(self) -> bool:
+        built = self.FOLDER / ".next" / "BUILD_ID"
+        sources = [*self.FOLDER.glob("*.js*"), *self.FOLDER.glob("app/*")]
+        newest = max(source.stat().st_mtime for source in sources)
+        return built.exists() and built.stat().st_mtime >= newest
+
+    def sign_in(self, *numbers: int) -> list[str]:
+        """Make a session for each number, as if it had signed in; return the cookies."""
+        env = {"PEER": json.dumps({"secret": SECRET, "claims": CLAIMS, "tokens": RESPONSE})}
+        command = [node(), "session.mjs"]
+        return [run(command, cwd=self.FOLDER, env=env).strip() for _ in numbers]
 
 
 class Apache(Peer):

@@ -7,6 +7,7 @@ compared: each contestant's CPU time for an answer, over the anchor's just befor
 import json
 import random
 import statistics
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -103,6 +104,7 @@ def run(
     anchor, *others = runners
     results = {id(runner): Result(runner.contestant) for runner in runners}
     for number in range(rounds):
+        sys.stderr.write(f"Round {number + 1} of {rounds}.\n")
         with alone():
             for runner, before, cost, after in _round(anchor, others, behind, seconds, number):
                 _note(results[id(runner)], cost, before, after)
