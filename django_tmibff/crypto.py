@@ -46,7 +46,12 @@ def reseal(sealed: bytes) -> bytes:
 
 
 def _keys() -> MultiFernet:
-    return MultiFernet(_fernets())
+    return _all(_fernets())
+
+
+@lru_cache(maxsize=4)
+def _all(fernets: tuple[Fernet, ...]) -> MultiFernet:
+    return MultiFernet(fernets)
 
 
 def _fernets() -> tuple[Fernet, ...]:

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import wraps
+from functools import lru_cache, wraps
 from typing import Any
 from urllib.parse import urlencode
 
@@ -19,7 +19,7 @@ from django.core.exceptions import (
 from django.db import DataError, connections, transaction
 from django.db import Error as DatabaseFails
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
-from django.http.request import split_domain_port
+from django.http.request import HttpHeaders, split_domain_port
 from django.http.response import ResponseHeaders
 from django.urls import NoReverseMatch, reverse
 from django.views.decorators.csrf import csrf_exempt
@@ -140,13 +140,13 @@ def check_request(request: HttpRequest) -> None:
 
 def check_not_speculative(request: HttpRequest) -> None:
     """Raise ``CrossSiteRequest`` for what a browser loads before anybody wants it (E5)."""
-    if any(name in request.headers for name in _SPECULATION):
+    if any(header(request, name) is not None for name in _SPECULATION):
         raise CrossSiteRequest("This endpoint does not answer speculative requests.")
 
 
 def is_from_own_page(request: HttpRequest) -> bool:
     """Return whether one of our own pages has sent this; a browser that does not say has not."""
-    return request.headers.get("Sec-Fetch-Site") == "same-origin"
+    return header(request, "Sec-Fetch-Site") == "same-origin"
 
 
 def leaves_session_behind(request: HttpRequest) -> bool:
@@ -154,22 +154,33 @@ def leaves_session_behind(request: HttpRequest) -> bool:
     return (
         django_settings.SESSION_COOKIE_SAMESITE == "Strict"
         and django_settings.SESSION_COOKIE_NAME not in request.COOKIES
-        and request.headers.get("Sec-Fetch-Site") == "cross-site"
+        and header(request, "Sec-Fetch-Site") == "cross-site"
     )
+
+
+def header(request: HttpRequest, name: str) -> str | None:
+    """Return that request header: ``request.headers`` would rewrite them all for it."""
+    found: str | None = request.META.get(_wsgi_name(name))
+    return found
+
+
+@lru_cache
+def _wsgi_name(name: str) -> str:
+    return str(HttpHeaders.to_wsgi_name(name))
 
 
 def _check_site(request: HttpRequest) -> None:
     """Raise ``CrossSiteRequest`` unless one of our own pages may have sent this (E5)."""
-    headers = request.headers
     for name, allowed in _FETCH_METADATA.items():
-        if name in headers and headers[name] not in allowed:
+        if header(request, name) not in (None, *allowed):
             raise CrossSiteRequest
     check_not_speculative(request)
-    if "Origin" in headers and headers["Origin"].lower() != _own_origin(request):
+    origin = header(request, "Origin")
+    if origin is not None and origin.lower() != _own_origin(request):
         raise CrossSiteRequest
-    if request.method == "POST" and not {"Sec-Fetch-Site", "Origin"} & set(headers):
+    if request.method == "POST" and origin is None and header(request, "Sec-Fetch-Site") is None:
         raise CrossSiteRequest("A POST must say where it comes from.")
-    if settings.required_header and settings.required_header not in headers:
+    if settings.required_header and header(request, settings.required_header) is None:
         raise CrossSiteRequest(f"The request header {settings.required_header} is missing.")
 
 
@@ -227,7 +238,7 @@ def _login_url(request: HttpRequest, error: TokenError) -> str | None:
 
 def _response(data: Mapping[str, Any], *, status: int, headers: Mapping[str, str]) -> HttpResponse:
     response = JsonResponse(data, status=status)
-    response.headers = _FixedHeaders({**headers, **_HEADERS})
+    response.headers = _FixedHeaders(headers)
     return response
 
 
@@ -235,11 +246,15 @@ class _FixedHeaders(ResponseHeaders):
     """Headers that no middleware on the way may weaken (E8), nor open to other origins (E4)."""
 
     def __init__(self, data: Mapping[str, str]) -> None:
-        super().__init__({**data, "Vary": _vary("")})
+        super().__init__(data)
+        self._store |= _checked_headers(settings.required_header)
 
     def __setitem__(self, key: str, value: str | bytes | int) -> None:
         if key.lower() == "vary":
-            value = _vary(value.decode() if isinstance(value, bytes) else str(value))
+            value = _vary(
+                value.decode() if isinstance(value, bytes) else str(value),
+                settings.required_header,
+            )
         elif (key in self and _is_fixed(key)) or key.lower().startswith("access-control-"):
             return
         super().__setitem__(key, value)
@@ -259,9 +274,18 @@ def _is_fixed(key: str) -> bool:
     return key.lower() in _FIXED
 
 
-def _vary(value: str) -> str:
+@lru_cache
+def _checked_headers(required_header: str | None) -> dict[str, tuple[str, str]]:
+    """Return what every answer carries, as Django keeps it: it checks each text anew."""
+    headers = ResponseHeaders({**_HEADERS, "Vary": _vary("", required_header)})
+    checked: dict[str, tuple[str, str]] = headers._store
+    return checked
+
+
+@lru_cache
+def _vary(value: str, required_header: str | None) -> str:
     """Return ``value`` with the names of all headers that were judged."""
-    judged = [*_JUDGED, *filter(None, [settings.required_header])]
+    judged = [*_JUDGED, *filter(None, [required_header])]
     named = [name.strip() for name in value.split(",") if name.strip()]
     present = {name.lower() for name in named}
     return ", ".join([*named, *(name for name in judged if name.lower() not in present)])

@@ -99,7 +99,7 @@ def _answer(request: HttpRequest) -> HttpResponse | None:
 
 
 def _token(request: HttpRequest) -> tokens.AccessToken | None:
-    if "TMIBFF-Refused" in request.headers:
+    if http.header(request, "TMIBFF-Refused") is not None:
         return None
     http.check_request(request)
     contents = warm.contents_of(request)

@@ -52,7 +52,7 @@ def bff_token(request: HttpRequest) -> HttpResponse:
     """Answer with an access token: stored, or newly obtained with the refresh token (R1-R6)."""
     resources, scope = parameters_of(request)
     try:
-        refused = request.headers.get("TMIBFF-Refused")
+        refused = http.header(request, "TMIBFF-Refused")
         token = tokens.get(request, resources, scope, refused=refused)
     except TokenError as error:
         error.sign_in_parameters = authorization.for_token(resources, scope)
@@ -180,7 +180,7 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
     def get(self, request: HttpRequest, provider: str = DEFAULT_PROVIDER) -> HttpResponse:
         found = _sign_in_provider(provider)
         if not states.is_known(request, found):
-            if request.headers.get("Sec-Fetch-Site") == "cross-site":
+            if http.header(request, "Sec-Fetch-Site") == "cross-site":
                 return _reload()
             # Any site can send a browser here with an error: that must not sign anybody out.
             return self._failure()
