@@ -4,22 +4,33 @@ What is remembered is the session hash that a user's password gives, and that th
 """
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 from . import stores
 from .conf import settings
 from .stores import Stored, caching
 
 
-def with_recent(handle: str, user_id: str) -> tuple[Stored | None, str | None]:
-    """Return the cache's token set, and the hash of a check of the user that is still trusted."""
+class Found(NamedTuple):
+    """The cache's token set, the hash of a check that is still trusted, and a session's entry."""
+
+    stored: Stored | None = None
+    session_hash: str | None = None
+    session: Any = None
+
+
+def with_recent(handle: str, user_id: str, session_key: str | None = None) -> Found:
+    """Return what the cache has, in one round trip.
+
+    ``session_key``: under which the same cache has a session.
+    """
     if not settings.user_check_seconds:
-        return None, None
+        return Found()
     try:
-        stored, fact = caching.read_with_fact(handle, _fact(user_id))
+        stored, fact, session = caching.read_with_fact(handle, _fact(user_id), session_key)
     except caching.CacheFailsError:
-        return None, None
-    return stored, _trusted(fact)
+        return Found()
+    return Found(stored, _trusted(fact), session)
 
 
 def remember(user_id: str, session_hash: str, *, checked_at: float) -> None:

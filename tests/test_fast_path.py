@@ -18,9 +18,11 @@ from django.test import RequestFactory
 from django.urls import resolve
 from django.utils import timezone
 
-from django_tmibff import checks, middleware, signals, stores, user_checks, warm
+from django_tmibff import checks, middleware, signals, stores, tokens, user_checks
 from django_tmibff.models import TokenSet
 from django_tmibff.stores import caching
+from django_tmibff.warm import reading, recent, usual
+from django_tmibff.warm.recent import Owner
 from tests.page import FETCH, MODEL_BACKEND, SESSION_INFO, TOKEN, Page
 
 pytestmark = pytest.mark.django_db
@@ -95,12 +97,6 @@ class TestWarm:
         added = {"Content-Length"}  # CommonMiddleware's; servers add it themselves.
         assert {k: v for k, v in slow.headers.items() if k not in added} == dict(quick.headers)
 
-    def test_with_two_statements(self, signed_in: Any, django_assert_num_queries: Any) -> None:
-        page = signed_in()
-        page.fetch()
-        with django_assert_num_queries(2):
-            assert is_fast(page.fetch())
-
     @pytest.mark.parametrize("engine", ["db", "cache", "cached_db", "file", "signed_cookies"])
     def test_with_every_session_engine(
         self, signed_in: Any, settings: Any, tmp_path: Any, engine: str
@@ -135,6 +131,107 @@ class TestWarm:
 
         middleware.WarmTokenMiddleware(get_response)(request)
         assert seen == [False]
+
+
+class TestReadingAtOnce:
+    """What a session led to when it was last here is read together with it."""
+
+    @pytest.fixture(autouse=True)
+    def unknown(self, monkeypatch: Any) -> None:
+        """No session was here before."""
+        monkeypatch.setattr(recent, "_owners", {})
+
+    @pytest.fixture
+    def rows(self, settings: Any) -> None:
+        """All is in the database."""
+        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+
+    @pytest.fixture
+    def entries(self, settings: Any) -> None:
+        """All is in the cache, but for the user."""
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        settings.TMIBFF_USER_CHECK_SECONDS = 20
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.cache"
+
+    @pytest.mark.usefixtures("rows")
+    def test_one_statement_for_a_session_that_was_here(
+        self, signed_in: Any, django_assert_num_queries: Any
+    ) -> None:
+        page = signed_in()
+        with django_assert_num_queries(2):
+            assert is_fast(page.fetch())
+        with django_assert_num_queries(1):
+            assert is_fast(page.fetch())
+
+    @pytest.mark.usefixtures("entries")
+    def test_one_call_to_the_cache_for_a_session_that_was_here(
+        self, signed_in: Any, monkeypatch: Any
+    ) -> None:
+        page = signed_in()
+        assert is_fast(page.fetch())
+        calls: list[str] = []
+        cache = type(caches["default"])
+        for name in ("get", "get_many"):
+            monkeypatch.setattr(cache, name, called(calls, name, getattr(cache, name)))
+        assert is_fast(page.fetch())
+        assert calls[0] == "get_many"
+        assert set(calls[1:]) <= {"get"}, "Django's own get_many asks with get"
+        assert len(calls) in (1, 4)
+
+    @pytest.mark.parametrize("kept", ["rows", "entries"])
+    def test_a_wrong_guess_costs_a_reading_and_nothing_else(
+        self, request: Any, signed_in: Any, kept: str
+    ) -> None:
+        request.getfixturevalue(kept)
+        page, other = signed_in(), Page()
+        other.sign_in(get_user_model().objects.create_user("other", password="x"))
+        other.store({"access_token": "of somebody else"})
+        assert is_fast(other.fetch())
+        [others] = recent._owners.values()
+        for guess in (others, Owner(others.handle, page_user(page)), Owner("none", "-1")):
+            recent.remember(page.session.session_key, guess)
+            answer = page.fetch()
+            assert is_fast(answer)
+            assert json.loads(answer.content)["access_token"] != "of somebody else"
+
+    @pytest.mark.parametrize("kept", ["rows", "entries"])
+    @pytest.mark.parametrize("gone", ["session", "user", "token set"])
+    def test_e3_what_is_gone_is_gone(
+        self, request: Any, signed_in: Any, user: Any, kept: str, gone: str
+    ) -> None:
+        request.getfixturevalue(kept)
+        page = signed_in()
+        assert is_fast(page.fetch())
+        if gone == "session":
+            page.session.flush()
+        if gone == "user":
+            user.delete()
+        if gone == "token set":
+            tokens.end(TokenSet.objects.get().handle, "ended")
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_only_so_many_are_remembered(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr(recent, "_MOST", 10)
+        for number in range(25):
+            recent.remember(f"session {number}", Owner("handle", "1"))
+        assert len(recent._owners) == 5
+        assert recent.owner("session 24") == Owner("handle", "1")
+        assert not any(b"session" in key for key in recent._owners)
+
+
+def called(calls: list[str], name: str, method: Any) -> Any:
+    """Return ``method``, which notes its name in ``calls`` when it is called."""
+
+    def note(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        return method(*args, **kwargs)
+
+    return note
+
+
+def page_user(page: Page) -> str:
+    """Return the id of the user who is signed in there."""
+    return str(page.session["_auth_user_id"])
 
 
 class TestNotWarm:
@@ -244,7 +341,7 @@ class TestNotWarm:
             raise OperationalError("canary")
 
         page = signed_in()
-        monkeypatch.setattr(warm, "_checked", fail)
+        monkeypatch.setattr(reading, "_checked", fail)
         assert not is_fast(page.fetch())
         assert "fast path not taken: OperationalError" in caplog.text
         assert "canary" not in caplog.text
@@ -299,7 +396,7 @@ class TestObstacles:
         assert sentence.startswith("tests.test_fast_path.OwnBackend has a get_user")
 
     def test_users_in_another_database(self, settings: Any, monkeypatch: Any) -> None:
-        monkeypatch.setattr(warm.router, "db_for_read", lambda model: "users")
+        monkeypatch.setattr(usual.router, "db_for_read", lambda model: "users")
         assert "different databases" in self.said()[0]
 
     def test_a_hash_of_its_own(self, monkeypatch: Any) -> None:
@@ -307,7 +404,7 @@ class TestObstacles:
         assert "get_session_auth_hash" in self.said()[0]
 
     def test_an_is_active_of_its_own(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(warm, "BooleanField", int)
+        monkeypatch.setattr(usual, "BooleanField", int)
         assert "is_active" in self.said()[0]
 
     def test_a_browser_that_is_not_wanted(self, settings: Any) -> None:
@@ -402,7 +499,7 @@ class TestWindow:
         self, signed_in: Any, user: Any, monkeypatch: Any
     ) -> None:
         page = signed_in()
-        is_active = warm._is_active
+        is_active = reading._is_active
 
         def deactivated_meanwhile(*arguments: Any) -> bool:
             found = is_active(*arguments)
@@ -410,25 +507,25 @@ class TestWindow:
             user.save()
             return found
 
-        monkeypatch.setattr(warm, "_is_active", deactivated_meanwhile)
+        monkeypatch.setattr(reading, "_is_active", deactivated_meanwhile)
         page.fetch()
-        monkeypatch.setattr(warm, "_is_active", is_active)
+        monkeypatch.setattr(reading, "_is_active", is_active)
         assert page.refusal()["error"] == "invalid_session"
 
     def test_e3_a_check_that_took_longer_than_the_window_is_not_trusted(
         self, signed_in: Any, user: Any, monkeypatch: Any
     ) -> None:
         page = signed_in()
-        start, is_active = time.time(), warm._is_active
+        start, is_active = time.time(), reading._is_active
 
         def stalls(*arguments: Any) -> bool:
             found = is_active(*arguments)
             monkeypatch.setattr("time.time", lambda: start + 21)
             return found
 
-        monkeypatch.setattr(warm, "_is_active", stalls)
+        monkeypatch.setattr(reading, "_is_active", stalls)
         page.fetch()
-        monkeypatch.setattr(warm, "_is_active", is_active)
+        monkeypatch.setattr(reading, "_is_active", is_active)
         get_user_model().objects.filter(pk=user.pk).update(is_active=False)
         assert page.refusal()["error"] == "invalid_session"
 

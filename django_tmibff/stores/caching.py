@@ -25,11 +25,17 @@ def read(handle: str) -> Stored | None:
     return _stored(_call("get", _entry_key(handle)))
 
 
-def read_with_fact(handle: str, key: str) -> tuple[Stored | None, Any]:
-    """Return the entry for ``handle``, and what ``recall`` would, in one round trip."""
+def read_with_fact(
+    handle: str, key: str, other_key: str | None = None
+) -> tuple[Stored | None, Any, Any]:
+    """Return the entry for ``handle``, what ``recall`` would, and somebody else's entry.
+
+    All in one round trip.
+    """
     entry_key, fact_key = _entry_key(handle), _fact_key(key)
-    found = _call("get_many", [entry_key, fact_key])
-    return _stored(found.get(entry_key)), found.get(fact_key)
+    found = _call("get_many", list(filter(None, (entry_key, fact_key, other_key))))
+    other = found.get(other_key) if other_key else None
+    return _stored(found.get(entry_key)), found.get(fact_key), other
 
 
 def _stored(entry: Any) -> Stored | None:
