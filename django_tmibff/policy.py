@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from .conf import NarrowerScope, settings
 from .contents import AccessToken, Contents, Refusal, TokenKey
 from .exceptions import InvalidScope, InvalidTarget
+from .hosts import browser_origin
 
 # RFC 6749 §3.3.
 _SCOPE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+(?: [\x21\x23-\x5B\x5D-\x7E]+)*")
@@ -71,12 +72,13 @@ def check_listed(
 
 
 def origins(key: TokenKey) -> list[str]:
-    """Return the origins that the site names for this token: where a page may send it."""
+    """Return where a page may send this token: to its resources, and where the site says."""
     if not key.resources:
         return list(settings.origins)
+    own = filter(None, map(browser_origin, key.resources))
     listed = settings.resources
     named = chain.from_iterable(listed.get(uri, {}).get("origins", ()) for uri in key.resources)
-    return list(dict.fromkeys(named))
+    return list(dict.fromkeys([*own, *named]))
 
 
 def scopes_of(resources: Collection[str]) -> frozenset[str]:

@@ -496,16 +496,25 @@ class TestOrigins:
     def named(self, settings: Any) -> None:
         settings.TMIBFF_RESOURCES = {
             ORDERS: {"origins": ["https://api.example", "https://eu.api.example"]},
-            MAIL: {"origins": ["https://api.example"]},
+            MAIL: {"origins": ["https://mail.example"]},
+            "https://[::1]:8443/": {},
+            "HTTPS://API.example:443/v2": {},
             "urn:plain": {},
+            "https://api.example:port/": {},
         }
 
     @pytest.mark.parametrize(
         ("resources", "expected"),
         [
             ([ORDERS], ["https://api.example", "https://eu.api.example"]),
-            ([MAIL, ORDERS], ["https://api.example", "https://eu.api.example"]),
+            (
+                [MAIL, ORDERS],
+                ["https://api.example", "https://mail.example", "https://eu.api.example"],
+            ),
+            (["https://[::1]:8443/"], ["https://[::1]:8443"]),
+            (["HTTPS://API.example:443/v2"], ["https://api.example"]),
             (["urn:plain"], None),
+            (["https://api.example:port/"], None),
             ([], None),
         ],
     )
@@ -514,6 +523,13 @@ class TestOrigins:
     ) -> None:
         answer = signed_in().token(resource=resources)
         assert answer.get("origins") == expected
+
+    def test_those_of_the_default_resource(
+        self, signed_in: Any, authorization_server: Any, settings: Any
+    ) -> None:
+        """A page that names no resource cannot know whose token it gets."""
+        settings.TMIBFF_DEFAULT_RESOURCE = "https://default.example/v1"
+        assert signed_in().token()["origins"] == ["https://default.example"]
 
     def test_those_of_the_sign_ins_token(self, signed_in: Any, settings: Any) -> None:
         settings.TMIBFF_ORIGINS = ["https://api.example"]
