@@ -24,10 +24,14 @@ TAIL_CHARACTERS = 4000
 PORTS = range(20000, 30000)
 
 
+_promised: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port of 127.0.0.1 on which nothing listens."""
+    """Return a port of 127.0.0.1 on which nothing listens, and that nobody here was given."""
     while True:
-        port = secrets.choice(PORTS)
+        port = secrets.choice([port for port in PORTS if port not in _promised])
+        _promised.add(port)
         with socket.socket() as listener, suppress(OSError):
             listener.bind(("127.0.0.1", port))
             return port
