@@ -13,7 +13,7 @@ READY_DEMO := $(VENV)/.ready-demo
 READY_BENCH := $(VENV)/.ready-bench
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images bench instructions bench-admin bench-purge clean
+.PHONY: help test lint unit reliability demo images bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -27,6 +27,7 @@ help:
 	@echo "make instructions  record how many instructions a stored token takes, for the tests"
 	@echo "make bench-admin  measure the admin with a million token sets, for docs/admin.md"
 	@echo "make bench-purge  purge a million token sets and write the figures into docs/purge.md"
+	@echo "make bench-purge-ways  the same rows deleted in other ways, for the same page"
 	@echo "make clean  remove what the above made"
 
 test: lint
@@ -76,6 +77,9 @@ bench-admin: $(READY)
 
 bench-purge: $(READY)
 	$(BIN)/python -m tests.bench.purge
+
+bench-purge-ways: $(READY)
+	$(BIN)/python -m tests.bench.ways
 
 # pip learned --group in 25.1.
 define install

@@ -17,7 +17,9 @@ INSERT INTO django_tmibff_tokenset (
     refresh_count, last_error, revoke_count, version, lease_owner, lease_until, sealed
 )
 SELECT md5(%(seed)s || number), 'default', 'https://op.example', 'user-' || number, '', 'openid',
-    now() - interval '30 days', now() - %(ago)s * interval '1 day', NULL, '',
+    now() - interval '30 days',
+    now() - (CASE WHEN number %% %(one_in)s = 0 THEN 1 ELSE -1 END) * %(ago)s * interval '1 day',
+    NULL, '',
     3, '', 0, 4, '', 0, %(sealed)s
 FROM generate_series(1, %(number)s) AS number
 """
@@ -35,12 +37,18 @@ def connect(databases: Mapping[str, Any]) -> psycopg.Connection:
     )
 
 
-def add_expired(connection: psycopg.Connection, number: int, *, days: float = 30) -> None:
-    """Add token sets that expired that long ago: after a week nothing is owed for them."""
+def add_expired(
+    connection: psycopg.Connection, number: int, *, days: float = 30, one_in: int = 1
+) -> None:
+    """Add token sets that expired that long ago: after a week nothing is owed for them.
+
+    Where not each of them but only ``one_in`` so many has, the others have as long to live.
+    """
     sealed = base64.urlsafe_b64encode(secrets.token_bytes(SEALED_BYTES))[:SEALED_BYTES]
     for first in range(0, number, _AT_ONCE):
         more = min(_AT_ONCE, number - first)
         values = {"seed": secrets.token_hex(8), "ago": days, "sealed": sealed, "number": more}
+        values["one_in"] = one_in
         connection.execute(_ADD, values)
 
 
