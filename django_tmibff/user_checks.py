@@ -24,10 +24,11 @@ def with_recent(handle: str, user_id: str, session_key: str | None = None) -> Fo
 
     ``session_key``: under which the same cache has a session.
     """
-    if not settings.user_check_seconds:
+    fact_key = _fact(user_id) if settings.user_check_seconds else None
+    if fact_key is None and session_key is None:
         return Found()
     try:
-        stored, fact, session = caching.read_with_fact(handle, _fact(user_id), session_key)
+        stored, fact, session = caching.read_together(handle, fact_key, session_key)
     except caching.CacheFailsError:
         return Found()
     return Found(stored, _trusted(fact), session)

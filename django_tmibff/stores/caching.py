@@ -25,17 +25,17 @@ def read(handle: str) -> Stored | None:
     return _stored(_call("get", _entry_key(handle)))
 
 
-def read_with_fact(
-    handle: str, key: str, other_key: str | None = None
+def read_together(
+    handle: str, fact: str | None, other_key: str | None
 ) -> tuple[Stored | None, Any, Any]:
-    """Return the entry for ``handle``, what ``recall`` would, and somebody else's entry.
+    """Return the entry for ``handle``, what ``recall`` would for ``fact``, and another's entry.
 
     All in one round trip.
     """
-    entry_key, fact_key = _entry_key(handle), _fact_key(key)
-    found = _call("get_many", list(filter(None, (entry_key, fact_key, other_key))))
-    other = found.get(other_key) if other_key else None
-    return _stored(found.get(entry_key)), found.get(fact_key), other
+    entry_key, fact_key = _entry_key(handle), fact and _fact_key(fact)
+    keys = [key for key in (entry_key, fact_key, other_key) if key]
+    found = _call("get_many", keys)
+    return _stored(found.get(entry_key)), found.get(fact_key), found.get(other_key)
 
 
 def _stored(entry: Any) -> Stored | None:

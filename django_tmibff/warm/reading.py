@@ -94,7 +94,6 @@ def _shares_cache() -> bool:
     return (
         django_settings.SESSION_ENGINE in _CACHE_SESSIONS
         and settings.cache_alias == django_settings.SESSION_CACHE_ALIAS
-        and settings.user_check_seconds > 0
         and stores.current().uses_cache
     )
 
