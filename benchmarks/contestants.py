@@ -193,6 +193,7 @@ def fast_path(world: World) -> Iterator[Contestant]:
 def setups(world: World) -> Iterator[Contestant]:
     """Yield one and the same site on several servers, and with several ways to the database."""
     known: Mapping[str, tuple[type[Site], Mapping[str, Any]]] = {
+        "gunicorn's threads, kept connections": (Site, {"CONN_MAX_AGE": None}),
         "gunicorn's threads, a new connection each time": (Site, {"CONN_MAX_AGE": 0}),
         "gunicorn's threads, a pool": (Site, POOL),
         "uvicorn (ASGI), kept connections": (AsgiSite, {"CONN_MAX_AGE": None}),
