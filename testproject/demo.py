@@ -42,6 +42,8 @@ PREPARATIONS = {
 SCOPES = "openid email profile orders:read orders:write"
 # Not granted at sign-in: whoever wants to cancel orders is asked then.
 MORE_SCOPES = ["orders:cancel"]
+# Parts of the API for which there are tokens of their own: they work nowhere else.
+RESOURCES = ["/orders", "/cancellation"]
 
 GUNICORN = (
     "--worker-class=gthread",
@@ -139,6 +141,7 @@ class Plan:
             "OIDC_RP_CLIENT_SECRET": APP.secret,
             "OIDC_RP_SCOPES": SCOPES,
             "TMIBFF_SCOPES": MORE_SCOPES,
+            "TMIBFF_RESOURCES": [self.origin("api") + path for path in RESOURCES],
             "TMIBFF_ORIGINS": [self.origin("api")],
             "DEMO_API": self.origin("api"),
             "DEMO_PROVIDER_STOPPED": str(self.provider_stopped),

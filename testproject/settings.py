@@ -87,5 +87,6 @@ DEMO_API = ""
 DEMO_PROVIDER_STOPPED = ""
 # What a page may ask for beyond what was granted at sign-in.
 TMIBFF_SCOPES: list[str] = []
+TMIBFF_RESOURCES: list[str] = []
 
 globals().update(json.loads(os.environ.get("TESTPROJECT_SETTINGS", "{}")))

@@ -20,6 +20,7 @@ def home(request: HttpRequest) -> HttpResponse:
             "api": settings.DEMO_API,
             "can_stop_provider": bool(settings.DEMO_PROVIDER_STOPPED),
             "more_scopes": " ".join(settings.TMIBFF_SCOPES),
+            "resources": settings.TMIBFF_RESOURCES,
         },
     )
 

@@ -260,6 +260,24 @@ def test_x8_a_scope_that_was_not_granted_is_had_by_asking_the_user(visitor: Visi
     expect(page.locator("#token-facts")).to_contain_text("orders:cancel")
 
 
+def test_x8_a_resource_that_was_not_granted_is_had_by_asking_the_user(
+    visitor: Visitor, demo: Demo
+) -> None:
+    page = visitor.page
+    visitor.sign_in("bob")
+    page.get_by_label("For").select_option(f"{demo.api}/orders")
+    page.get_by_role("button", name="Get a token").click()
+    expect(page.get_by_role("alert")).to_contain_text("invalid_target")
+    page.get_by_role("alert").get_by_role("link").click()
+    expect(page.locator("#log")).to_contain_text(f"resource={demo.api}/orders")
+    expect(page.locator("#token")).to_be_visible()
+    expect(page.get_by_label("For")).to_have_value(f"{demo.api}/orders")
+    page.get_by_role("button", name="Place an order").click()
+    expect(page.locator("#api-answer")).to_contain_text("straight from the API")
+    page.get_by_role("button", name="Cancel all my orders").click()
+    expect(page.locator("#api-answer")).to_contain_text("The token is for another resource")
+
+
 def test_what_cannot_be_undone_takes_a_sign_in_of_the_last_minute(
     visitor: Visitor, demo: Demo
 ) -> None:

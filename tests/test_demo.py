@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
 import requests
@@ -93,9 +93,9 @@ class Page:
             return send("POST", url, headers=headers, json={"item": item})
         return send("GET", url, headers=headers)
 
-    def cancel_all(self) -> requests.Response:
-        """Let the API cancel all orders."""
-        authorization = f"Bearer {self.token()['access_token']}"
+    def cancel_all(self, token: dict[str, Any] | None = None) -> requests.Response:
+        """Let the API cancel all orders, with the default token unless one is given."""
+        authorization = f"Bearer {(token or self.token())['access_token']}"
         headers = {"Origin": self.demo.app, "Authorization": authorization}
         return send("POST", f"{self.demo.api}/cancellation", headers=headers)
 
@@ -269,6 +269,24 @@ def test_a_scope_that_was_not_granted_is_had_where_login_url_leads(page: Page) -
     back = page.browser.follow(f"{page.demo.app}{refusal['login_url']}&next=/")
     assert back.url == f"{page.demo.app}/"
     assert set(page.token()["scope"].split()) == {*SCOPES.split(), *MORE_SCOPES}
+
+
+def test_a_resource_that_was_not_granted_is_had_where_login_url_leads(page: Page) -> None:
+    """X8, RFC 8707: its token works there only, and the token for the whole API stays one."""
+    orders = quote(f"{page.demo.api}/orders", "")
+    refusal = page.ask(f"?resource={orders}").json()
+    assert refusal["error"] == "invalid_target"
+    page.browser.follow(f"{page.demo.app}{refusal['login_url']}&next=/")
+    token = page.token(f"?resource={orders}")
+    assert token["origins"] == [page.demo.api]
+    assert page.orders(token).status_code == 200
+    elsewhere = page.cancel_all(token)
+    assert elsewhere.status_code == 401
+    assert 'error="invalid_token"' in challenge(elsewhere)
+    # Neither has the refresh narrowed the grant.
+    page.wait_for_expiry(page.token())
+    assert page.orders(page.token()).status_code == 200
+    assert 'error="insufficient_scope"' in challenge(page.cancel_all())
 
 
 def test_what_cannot_be_taken_back_takes_a_sign_in_of_the_last_minute(

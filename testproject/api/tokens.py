@@ -25,6 +25,11 @@ class Caller:
     username: str
     scope: frozenset[str]
     signed_in_at: float
+    audience: frozenset[str]
+
+    def may_be_at(self, url: str) -> bool:
+        """Return whether the token works there: one for no resource works anywhere (RFC 8707)."""
+        return not self.audience or url in self.audience
 
 
 def requires(
@@ -48,8 +53,9 @@ def requires(
                 caller = _introspect(found["token"]) if found else None
             except ProviderUnavailable:
                 return _unavailable()
-            if caller is None:
-                return _refused(401, "invalid_token", "The token is unknown, expired or revoked.")
+            url = request.build_absolute_uri(request.path)
+            if caller is None or not caller.may_be_at(url):
+                return _token_is_invalid(caller)
             if scope not in caller.scope:
                 return _refused(403, "insufficient_scope", f"This needs {scope}.", scope)
             if max_age is not None and time.time() - caller.signed_in_at > max_age:
@@ -70,6 +76,7 @@ def _introspect(token: str) -> Caller | None:
         username=str(known.get("username", "")),
         scope=frozenset(str(known.get("scope", "")).split()),
         signed_in_at=float(known.get("auth_time", 0)),
+        audience=frozenset(known.get("aud", ())),
     )
 
 
@@ -90,6 +97,12 @@ def _ask_provider(token: str) -> dict[str, Any]:
     if not isinstance(known, dict):
         raise ProviderUnavailable
     return known
+
+
+def _token_is_invalid(caller: Caller | None) -> HttpResponse:
+    unknown, elsewhere = "unknown, expired or revoked", "for another resource"
+    description = f"The token is {unknown if caller is None else elsewhere}."
+    return _refused(401, "invalid_token", description)
 
 
 def _sign_in_is_too_old(max_age: int) -> HttpResponse:

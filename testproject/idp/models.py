@@ -20,6 +20,7 @@ class SignIn(models.Model):
 
     token_family = models.UUIDField(primary_key=True)
     scope = models.TextField()
+    resources = models.JSONField(default=list)
     access_tokens = models.ManyToManyField(AccessToken, related_name="sign_in")
 
     objects = SignInManager()

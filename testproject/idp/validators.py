@@ -2,21 +2,33 @@
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.utils import timezone
 from oauth2_provider.models import AccessToken, RefreshToken
-from oauth2_provider.oauth2_validators import OAuth2Validator
+from oauth2_provider.oauth2_validators import OAuth2Validator, validate_resource_as_url_prefix
 from oauthlib.common import Request
+from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error
 
 from testproject.idp.models import SignIn
+
+
+def is_for(request_uri: str, audiences: list[str]) -> bool:
+    """Return whether a token for these resources may be used there (RFC 8707).
+
+    Also at userinfo, whatever it is for: that is how an app learns who has signed in.
+    """
+    if urlsplit(request_uri).path == "/userinfo/":
+        return True
+    return bool(validate_resource_as_url_prefix(request_uri, audiences))
 
 
 class Validator(OAuth2Validator):
     """Tells the user's claims; a refresh neither narrows the grant nor ends older access tokens.
 
-    As it comes, django-oauth-toolkit takes the scope of the last refresh for the grant (against
-    RFC 6749 §6), deletes the access token of the sign-in as soon as another one is given, and
-    answers ``prompt=none`` with a 500.
+    As it comes, django-oauth-toolkit takes the scope and the resources of the last refresh for the
+    grant (against RFC 6749 §6), deletes the access token of the sign-in as soon as another one is
+    given, and answers ``prompt=none`` with a 500.
     """
 
     def get_additional_claims(self) -> dict[str, Callable[[Request], str]]:
@@ -40,7 +52,20 @@ class Validator(OAuth2Validator):
 
     def get_original_scopes(self, refresh_token: str, request: Request, *args: Any) -> str:
         """Return the scope that was granted at the sign-in."""
-        return SignIn.objects.get(pk=request.refresh_token_instance.token_family).scope
+        return _sign_in_of(request).scope
+
+    def _check_and_set_request_resource(self, request: Request) -> None:
+        used = getattr(request, "refresh_token_instance", None)
+        if used is not None:
+            # Else a request for no resource would be for those of the last one.
+            used.resource = []
+        super()._check_and_set_request_resource(request)
+        if used is not None and not set(request.resource) <= set(_sign_in_of(request).resources):
+            raise CustomOAuth2Error(
+                error="invalid_target",
+                description="The user has not been asked for this resource.",
+                request=request,
+            )
 
     def validate_refresh_token(self, *args: Any, **kwargs: Any) -> bool:
         """Return whether the token may be used; its reuse ends all tokens of the sign-in."""
@@ -66,8 +91,13 @@ class Validator(OAuth2Validator):
     ) -> RefreshToken:
         refresh_token = super()._create_refresh_token(request, code, access_token, *args)
         sign_in, _ = SignIn.objects.get_or_create(
-            pk=refresh_token.token_family, defaults={"scope": access_token.scope}
+            pk=refresh_token.token_family,
+            defaults={"scope": access_token.scope, "resources": access_token.resource},
         )
         sign_in.access_tokens.filter(expires__lte=timezone.now()).delete()
         sign_in.access_tokens.add(access_token)
         return refresh_token
+
+
+def _sign_in_of(request: Request) -> SignIn:
+    return SignIn.objects.get(pk=request.refresh_token_instance.token_family)

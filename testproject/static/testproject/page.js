@@ -131,11 +131,15 @@ document.addEventListener("visibilitychange", () => {
 
 // --- the token ------------------------------------------------------------------------------
 
-/** Return what the boxes say: the token of the sign-in, or one of another scope. */
+/** Return what is chosen: the token of the sign-in, or one of another scope, or for a resource. */
 function asked() {
   const chosen = [...$("scope-list").querySelectorAll(":checked")].map((box) => box.value);
   const isUsual = chosen.sort().join(" ") === granted.split(" ").sort().join(" ");
-  return granted && !isUsual ? { scope: chosen.join(" ") } : {};
+  const resource = $("resource")?.value;
+  return {
+    ...(resource ? { resource } : {}),
+    ...(granted && !isUsual ? { scope: chosen.join(" ") } : {}),
+  };
 }
 
 async function showToken() {
@@ -267,7 +271,7 @@ function apiIsDown() {
 
 let noticeTimer = 0;
 let noticeStays = false;
-function notice(text, { retry, seconds = 2, loginUrl, next = location.pathname, stays = false } = {}) {
+function notice(text, { retry, seconds = 2, loginUrl, next = here(), stays = false } = {}) {
   noticeStays = stays;
   $("notice-text").textContent = text;
   $("notice-link").hidden = !loginUrl;
@@ -275,6 +279,12 @@ function notice(text, { retry, seconds = 2, loginUrl, next = location.pathname, 
   $("notice").hidden = false;
   clearTimeout(noticeTimer);
   if (retry) noticeTimer = setTimeout(retry, seconds * 1000);
+}
+
+/** Return the address of this page with what is chosen: after a sign-in it begins anew. */
+function here() {
+  const { resource } = asked();
+  return location.pathname + (resource ? `?${new URLSearchParams({ resource })}` : "");
 }
 
 function withNext(loginUrl, next) {
@@ -321,6 +331,7 @@ $("api-missing").hidden = Boolean(API);
 async function begin() {
   const loginError = takeLoginError();
   const query = new URLSearchParams(location.search);
+  for (const option of $("resource")?.options ?? []) option.selected = option.value === (query.get("resource") ?? "");
   // The server knows whether somebody is signed in: no need to ask for an error.
   if ("signedIn" in document.body.dataset) await checkSession();
   else showSignedOut();
