@@ -13,7 +13,7 @@ READY_DEMO := $(VENV)/.ready-demo
 READY_BENCH := $(VENV)/.ready-bench
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test lint unit reliability demo images attacks bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -22,6 +22,7 @@ help:
 	@echo "make reliability  the concurrency bench, for docs/reliability.md: a quarter of an hour"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make images take the pictures in docs/images anew"
+	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
 	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
 	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
 	@echo "make instructions  record how many instructions a stored token takes, for the tests"
@@ -32,16 +33,13 @@ help:
 
 test: lint
 	$(PYTEST) --cov --cov-report=
-	@echo "The same on PostgreSQL:"
-	TEST_DATABASE=postgresql $(WITHOUT_SERVERS) $(COVERED)
-	@echo "The same on MariaDB, with a cache in front of it:"
-	TEST_DATABASE=mariadb TEST_STORE=cached_db $(WITHOUT_SERVERS) $(COVERED)
+	@echo "The same on PostgreSQL, behind the fast path:"
+	TEST_DATABASE=postgresql $(WITHOUT_SERVERS) --ds=tests.settings_fast_path $(COVERED)
+	@echo "The same on MariaDB, with a cache in front of it, a user model of the project's own, and"
+	@echo "without time zones:"
+	TEST_DATABASE=mariadb TEST_STORE=cached_db $(WITHOUT_SERVERS) --ds=tests.settings_uuid_user $(COVERED)
 	@echo "The same with all tokens in a cache:"
 	TEST_STORE=cache $(WITHOUT_SERVERS) $(COVERED)
-	@echo "The same with a user model of the project's own, and without time zones:"
-	$(WITHOUT_SERVERS) --ds=tests.settings_uuid_user $(COVERED)
-	@echo "The same behind the fast path:"
-	$(WITHOUT_SERVERS) --ds=tests.settings_fast_path $(COVERED)
 	@echo "The real caches beside the other databases:"
 	TEST_DATABASE=postgresql $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
 	TEST_DATABASE=mariadb $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
@@ -65,6 +63,9 @@ demo: $(READY_DEMO)
 
 images: $(READY)
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k "whole_visit or the_admin"
+
+attacks: $(READY)
+	$(BIN)/python -m tests.browser.attacks
 
 bench: $(READY_BENCH)
 	$(BIN)/python -m benchmarks $(BENCH)
