@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,11 @@ import requests_mock
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.cache import caches
-from django.db import connections, router
+from django.db import connections
 
 from django_tmibff import transport
 from django_tmibff.models import TokenSet
-from django_tmibff.stores import caching
+from django_tmibff.testing import commit_at_once
 from tests.authorization_server import AuthorizationServer
 from tests.page import Page
 from tests.real.components import ComponentMissing
@@ -52,16 +53,11 @@ def empty_cache() -> None:
 
 
 @pytest.fixture(autouse=True)
-def commit_at_once(monkeypatch: Any) -> None:
-    """Let caches be written in a test's own transaction, which is never committed."""
-    after_commit = caching.after_commit
-
-    def at_once(work: Callable[[], None]) -> None:
-        blocks = connections[router.db_for_write(TokenSet)].atomic_blocks
-        in_test = bool(blocks) and blocks[0]._from_testcase
-        return work() if in_test else after_commit(work)
-
-    monkeypatch.setattr(caching, "after_commit", at_once)
+def caches_are_written() -> Iterator[ExitStack]:
+    """Let caches be written in a test's own transaction, never committed, until this is closed."""
+    with ExitStack() as until_closed:
+        until_closed.enter_context(commit_at_once())
+        yield until_closed
 
 
 @pytest.fixture

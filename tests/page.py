@@ -4,19 +4,16 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
-from django_tmibff import tokens
 from django_tmibff.models import TokenSet
+from django_tmibff.testing import FETCH, keep_tokens
 
 TOKEN = "/.well-known/bff-token"
 SESSION_INFO = "/.well-known/bff-sessioninfo"
 HOST = "app.example"
 MODEL_BACKEND = "django.contrib.auth.backends.ModelBackend"
-
-FETCH = {"sec-fetch-site": "same-origin", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
 
 NAVIGATION = {**FETCH, "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
 
@@ -86,15 +83,6 @@ class Page(Client):
 
     def store(self, token_response: dict[str, Any] | None = None, **options: Any) -> TokenSet:
         """Keep a sign-in's tokens for this browser's session; ``None`` leaves a member out."""
-        from django.contrib.auth import get_user
-
-        request = HttpRequest()
-        request.session = self.session
-        request.user = get_user(request)
         merged = {**SIGN_IN, **(token_response or {})}
         sent = {name: value for name, value in merged.items() if value is not ...}
-        token_set = tokens.store(request, sent, **options)
-        request.session.save()
-        # A signed-cookie session's data is its key.
-        self.cookies[settings.SESSION_COOKIE_NAME] = request.session.session_key
-        return token_set
+        return keep_tokens(self, sent, **options)

@@ -1,5 +1,6 @@
 """One behaviour for every store, and the lease, which is the same for all."""
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -399,8 +400,9 @@ class TestCachedDatabase:
         handle: str,
         django_capture_on_commit_callbacks: Any,
         monkeypatch: Any,
+        caches_are_written: ExitStack,
     ) -> None:
-        monkeypatch.undo()  # Let after_commit be what it is.
+        caches_are_written.close()
         store.get(handle)
         with django_capture_on_commit_callbacks(execute=True), transaction.atomic():
             store.put(handle, b"second", version=0, owner="")
@@ -541,9 +543,9 @@ class TestCache:
         assert "is lost: the cache fails" in caplog.text
 
     def test_a_rollback_leaves_the_cache_as_it_was(
-        self, store: BaseStore, handle: str, monkeypatch: Any
+        self, store: BaseStore, handle: str, caches_are_written: ExitStack
     ) -> None:
-        monkeypatch.undo()
+        caches_are_written.close()
         with transaction.atomic():
             assert store.put(handle, b"second", version=0, owner="")
             transaction.set_rollback(True)

@@ -1,0 +1,178 @@
+"""``python -m django_tmibff.conformance``: it finds what is broken, and that alone."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from django_tmibff.conformance import INVISIBLE, RULES, Options, Outcome, Site, Verdict, examine
+from django_tmibff.conformance.__main__ import main
+from tests.broken_backend import COOKIE, VIOLATIONS, WITHOUT_TOKENS, Backend, Violation
+from tests.conformance import PAGE, ROW
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+EVERYTHING = Options(
+    cookie_without_tokens=WITHOUT_TOKENS, scope="openid", renew=True, sign_out=True
+)
+# Over plain http there is no telling what plain http would get.
+UNSEEN = {"E2"} | {verdict.id for verdict in INVISIBLE}
+# It waits for a second to pass.
+SLOW = "R2"
+ALL = {one.id for one in RULES}
+
+
+def verdicts(violation: Violation | None = None, *, ids: set[str] = ALL) -> list[Verdict]:
+    with Backend(violation) as backend, Site(backend.origin, COOKIE, EVERYTHING) as site:
+        return examine(site, ids=ids)
+
+
+def failed(found: list[Verdict]) -> set[str]:
+    return {verdict.id for verdict in found if verdict.outcome is Outcome.FAILED}
+
+
+class TestRules:
+    def test_a_backend_that_keeps_all_rules_passes(self) -> None:
+        found = verdicts(ids=ALL | UNSEEN)
+        assert failed(found) == set()
+        untested = {one.id for one in found if one.outcome is Outcome.NOT_TESTABLE}
+        assert untested == UNSEEN
+
+    @pytest.mark.parametrize("name", VIOLATIONS)
+    def test_each_violation_is_found_and_nothing_else(self, name: str) -> None:
+        violation, broken = VIOLATIONS[name]
+        ids = ALL if SLOW in broken else ALL - {SLOW}
+        assert failed(verdicts(violation, ids=ids)) == broken
+
+    def test_every_rule_but_those_that_need_https_is_seen_broken(self) -> None:
+        assert set().union(*(broken for _, broken in VIOLATIONS.values())) == ALL - {"E2"}
+
+    def test_every_rule_of_the_protocol_has_a_verdict(self) -> None:
+        rules = {match["rule"] for match in ROW.finditer(PAGE.read_text())}
+        assert rules == ALL | UNSEEN
+
+    def test_no_finding_holds_a_secret(self) -> None:
+        for violation, _ in VIOLATIONS.values():
+            found = verdicts(violation, ids=ALL - {SLOW})
+            said = " ".join(finding for verdict in found for finding in verdict.findings)
+            assert COOKIE.partition("=")[2] not in said
+            assert not re.search(r"access-token-\d", said)
+
+
+class TestPlainHttp:
+    """E2."""
+
+    @pytest.fixture
+    def site(self) -> Iterator[Site]:
+        with Site("https://app.example", COOKIE) as site:
+            yield site
+
+    @pytest.mark.parametrize(
+        ("answer", "outcome"),
+        [
+            ({"status_code": 400, "json": {"error": "invalid_session"}}, Outcome.PASSED),
+            ({"status_code": 301, "headers": {"Location": "https://x"}}, Outcome.PASSED),
+            ({"exc": requests.ConnectionError}, Outcome.PASSED),
+            ({"status_code": 301, "headers": {"Location": "http://x"}}, Outcome.FAILED),
+            ({"status_code": 200, "json": {"access_token": "canary"}}, Outcome.FAILED),
+            ({"status_code": 500, "text": "canary"}, Outcome.FAILED),
+        ],
+    )
+    def test_e2_plain_http_has_no_session_and_is_sent_no_cookie(
+        self, site: Site, requests_mock: Any, answer: dict[str, Any], outcome: Outcome
+    ) -> None:
+        for path in ("bff-token", "bff-sessioninfo"):
+            requests_mock.get(f"http://app.example/.well-known/{path}", **answer)
+        [verdict] = examine(site, ids={"E2"})
+        assert verdict.outcome is outcome
+        sent = [one for one in requests_mock.request_history if one.url.startswith("http:")]
+        assert len(sent) == 2
+        assert not [one for one in sent if "Cookie" in one.headers]
+        assert "canary" not in str(verdict)
+
+
+class TestCommand:
+    @pytest.fixture
+    def backend(self) -> Iterator[Backend]:
+        with Backend() as backend:
+            yield backend
+
+    def test_rule_by_rule(self, backend: Backend, capsys: Any) -> None:
+        assert main([backend.origin, "--cookie", COOKIE, "--rule", "E8", "--rule", "X4"]) == 0
+        out = capsys.readouterr().out
+        assert re.search(r"^passed +E8 +should +No answer", out, re.MULTILINE)
+        assert re.search(r"^not testable +X4 +must +", out, re.MULTILINE)
+        assert out.endswith("1 passed, 1 not testable from outside\n")
+
+    def test_what_failed_is_said_and_is_the_exit_status(self, capsys: Any) -> None:
+        violation, _ = VIOLATIONS["no Cache-Control"]
+        with Backend(violation) as backend:
+            assert main([backend.origin, "--cookie", COOKIE, "--rule", "E8"]) == 1
+        out = capsys.readouterr().out
+        assert "GET /.well-known/bff-token: Cache-Control lacks no-cache, no-store, private." in out
+
+    def test_what_does_not_bind_others_need_not_count(self) -> None:
+        violation, _ = VIOLATIONS["HEAD answered"]
+        with Backend(violation) as backend:
+            arguments = [backend.origin, "--cookie", COOKIE, "--rule", "E10", "--rule", "E1"]
+            assert main(arguments) == 1
+            assert main([*arguments, "--level", "should"]) == 0
+
+    def test_json_for_programs(self, backend: Backend, capsys: Any) -> None:
+        assert main([backend.origin, "--cookie", COOKIE, "--rule", "R7", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        [verdict] = found["verdicts"]
+        assert (found["site"], verdict["rule"]) == (backend.origin, "R7")
+        assert (verdict["strength"], verdict["outcome"]) == ("should", "not testable from outside")
+        assert "--scope" in verdict["findings"][0]
+
+    def test_the_cookie_need_not_be_on_the_command_line(
+        self, backend: Backend, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{COOKIE}\n"))
+        assert main([backend.origin, "--cookie", "-", "--rule", "R1"]) == 0
+
+    def test_a_header_that_the_site_wants(self) -> None:
+        def wants_header(backend: Backend, request: Any) -> Any:
+            path = request.path if "X-Requested-With" in request.headers else "/nothing"
+            return backend.answer(type(request)(**{**vars(request), "path": path}))
+
+        with Backend(wants_header) as backend:
+            arguments = [backend.origin, "--cookie", COOKIE, "--rule", "R1"]
+            assert main(arguments) == 1
+            assert main([*arguments, "--header", "X-Requested-With: page"]) == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "said"),
+        [
+            (["http://app.example", "--cookie", COOKIE], "only https will do"),
+            (["app.example", "--cookie", COOKIE], "must be like https://app.example"),
+            (["https://app.example/path", "--cookie", COOKIE], "must be like"),
+            (["https://app.example", "--cookie", "alone"], "must be like sessionid="),
+            (["https://app.example", "--cookie", "a=b\r\nX: y"], "must be like sessionid="),
+            (["http://localhost", "--cookie", COOKIE, "--header", "x"], "must be like X-"),
+            (["http://127.0.0.1:9", "--cookie", COOKIE], "no answer (ConnectionError)"),
+        ],
+    )
+    def test_what_cannot_be_tried(self, arguments: list[str], said: str, capsys: Any) -> None:
+        assert main(arguments) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert COOKIE not in error
+
+    def test_it_needs_no_django(self, backend: Backend) -> None:
+        code = (
+            "import sys; from django_tmibff.conformance.__main__ import main; status = main();"
+            " sys.exit(status or 'django' in sys.modules)"
+        )
+        command = [sys.executable, "-c", code, backend.origin, "--cookie", COOKIE, "--rule", "E1"]
+        done = subprocess.run(
+            command, cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert (done.returncode, done.stderr) == (0, "")
