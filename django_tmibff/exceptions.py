@@ -15,6 +15,7 @@ class TokenError(Exception):
     ``error`` and ``description`` go to the page and hold no secret. ``sign_in_helps`` says
     whether asking the user could mend it (X8), ``passing`` whether trying again later could (R10).
     ``sign_in_parameters``: what a sign-in has to ask for, so that the refused request succeeds.
+    ``dpop_nonce``: what the next proof has to repeat (RFC 9449 §8).
     """
 
     error: str = "server_error"
@@ -24,6 +25,7 @@ class TokenError(Exception):
     passing: bool = False
     retry_after: int | None = None
     sign_in_parameters: Sequence[tuple[str, str]] = ()
+    dpop_nonce: str | None = None
 
     def __init__(self, description: str | None = None) -> None:
         self.description = self.default_description if description is None else description
@@ -69,6 +71,31 @@ class InvalidSession(TokenError):
     sign_in_helps = True
 
 
+class InvalidDpopProof(TokenError):
+    """The request's DPoP proof is missing, or proves nothing (RFC 9449 §5, §7.1).
+
+    ``sign_in_helps``: the proof is sound, and its key another than the sign-in's first one.
+    """
+
+    error = "invalid_dpop_proof"
+    default_description = (
+        "This site hands out tokens that are bound to a key (TMIBFF_DPOP): send a proof in the"
+        " request header DPoP."
+    )
+
+    def __init__(self, description: str | None = None, *, sign_in_helps: bool = False) -> None:
+        super().__init__(description)
+        self.sign_in_helps = sign_in_helps
+
+
+class BearerRefused(TokenError):
+    """The authorization server has ignored a DPoP proof, and the site wants bound tokens only."""
+
+    default_description = (
+        "The authorization server gave a bearer token in place of one that is bound to a key."
+    )
+
+
 class BackendNotReady(TokenError):
     """A session, but nothing to get the token with short of asking the user (X3)."""
 
@@ -100,7 +127,10 @@ class TemporarilyUnavailable(TokenError):
 
 
 class AuthorizationServerRefused(TokenError):
-    """The authorization server answered with an OAuth error (X4, RFC 6749 §5.2)."""
+    """The authorization server answered with an OAuth error (X4, RFC 6749 §5.2).
+
+    ``wants_nonce``: it will take the same request with a proof that repeats its nonce.
+    """
 
     # The site's configuration is at fault here, and a sign-in would end the same way (X8).
     _SIGN_IN_CANNOT_HELP = frozenset(
@@ -118,6 +148,7 @@ class AuthorizationServerRefused(TokenError):
     def __init__(self, error: str, description: str = "") -> None:
         self.error = "server_error" if error in self._OURS else error
         self.sign_in_helps = self.error not in self._SIGN_IN_CANNOT_HELP
+        self.wants_nonce = self.error == "use_dpop_nonce"
         super().__init__(description)
 
 

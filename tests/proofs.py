@@ -1,0 +1,52 @@
+"""A page's DPoP key and its proofs (RFC 9449 §4.2), sound unless a test says otherwise."""
+
+import json
+import secrets
+import time
+from typing import Any
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from tests.authorization_server import TOKEN_ENDPOINT
+
+
+class PageKey:
+    """An elliptic curve's key, which a browser would keep to itself."""
+
+    def __init__(self, curve: ec.EllipticCurve | None = None) -> None:
+        self.private = ec.generate_private_key(curve or ec.SECP256R1())
+
+    @property
+    def jwk(self) -> dict[str, Any]:
+        """The public half."""
+        return json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.private.public_key()))
+
+    @property
+    def private_jwk(self) -> dict[str, Any]:
+        """Both halves."""
+        return json.loads(jwt.algorithms.ECAlgorithm.to_jwk(self.private))
+
+    def proof(
+        self,
+        *,
+        signed_by: Any = None,
+        alg: str = "ES256",
+        header: dict[str, Any] | None = None,
+        **claims: Any,
+    ) -> str:
+        """Return a proof for the token endpoint; ``...`` leaves a claim or a header member out."""
+        usual = {
+            "htm": "POST",
+            "htu": TOKEN_ENDPOINT,
+            "iat": int(time.time()),
+            "jti": secrets.token_urlsafe(16),
+            **claims,
+        }
+        named = {"typ": "dpop+jwt", "jwk": self.jwk, **(header or {})}
+        return jwt.encode(
+            {name: value for name, value in usual.items() if value is not ...},
+            self.private if signed_by is None else signed_by,
+            algorithm=alg,
+            headers={name: value for name, value in named.items() if value is not ...},
+        )
