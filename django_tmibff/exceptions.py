@@ -15,7 +15,8 @@ class TokenError(Exception):
     ``error`` and ``description`` go to the page and hold no secret. ``sign_in_helps`` says
     whether asking the user could mend it (X8), ``passing`` whether trying again later could (R10).
     ``sign_in_parameters``: what a sign-in has to ask for, so that the refused request succeeds.
-    ``dpop_nonce``: what the next proof has to repeat (RFC 9449 §8).
+    ``dpop_nonce``: what the next DPoP proof has to repeat; ``wants_nonce``: that one would have
+    succeeded with it (RFC 9449 §8).
     """
 
     error: str = "server_error"
@@ -26,6 +27,7 @@ class TokenError(Exception):
     retry_after: int | None = None
     sign_in_parameters: Sequence[tuple[str, str]] = ()
     dpop_nonce: str | None = None
+    wants_nonce: bool = False
 
     def __init__(self, description: str | None = None) -> None:
         self.description = self.default_description if description is None else description
@@ -127,10 +129,7 @@ class TemporarilyUnavailable(TokenError):
 
 
 class AuthorizationServerRefused(TokenError):
-    """The authorization server answered with an OAuth error (X4, RFC 6749 §5.2).
-
-    ``wants_nonce``: it will take the same request with a proof that repeats its nonce.
-    """
+    """The authorization server answered with an OAuth error (X4, RFC 6749 §5.2)."""
 
     # The site's configuration is at fault here, and a sign-in would end the same way (X8).
     _SIGN_IN_CANNOT_HELP = frozenset(

@@ -214,7 +214,7 @@ def _error(
     if error.sign_in_helps and (url := _login_url(request, error)):
         data["login_url"] = url
     extra = dict(headers or {})
-    if error.dpop_nonce is not None:
+    if error.wants_nonce and error.dpop_nonce is not None:
         extra["DPoP-Nonce"] = error.dpop_nonce
     if error.retry_after is not None:
         extra["Retry-After"] = str(error.retry_after)

@@ -296,7 +296,7 @@ class Holder:
         )
 
     def _note_failure(self, contents: Contents, error: TokenError) -> None:
-        if wants_nonce(error):
+        if error.wants_nonce:
             self._save(contents)  # The key is pinned, and nothing has failed.
             return
         if error.error in _REFUSED_FOR_ONE_KEY:
@@ -365,11 +365,6 @@ def ends_session(error: TokenError) -> bool:
         and error.made_session
         and settings.end_session_on_invalid_grant
     )
-
-
-def wants_nonce(error: TokenError) -> bool:
-    """Return whether the same request succeeds with a proof that repeats a nonce."""
-    return isinstance(error, AuthorizationServerRefused) and error.wants_nonce
 
 
 def check_worth_asking(contents: Contents, key: TokenKey) -> None:

@@ -19,14 +19,7 @@ from .conf import settings
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import InvalidSession, TemporarilyUnavailable, TokenError
 from .models import TokenSet, hand_back_pooled_connection, to_datetime
-from .renewal import (
-    Holder,
-    OutdatedError,
-    check_worth_asking,
-    ends_session,
-    lease_seconds,
-    wants_nonce,
-)
+from .renewal import Holder, OutdatedError, check_worth_asking, ends_session, lease_seconds
 
 logger = logging.getLogger(__name__)
 
@@ -165,4 +158,4 @@ def _is_final(error: TokenError) -> bool:
 
     A page that is told the nonce has the next token at once.
     """
-    return isinstance(error, InvalidSession) or ends_session(error) or wants_nonce(error)
+    return isinstance(error, InvalidSession) or ends_session(error) or error.wants_nonce
