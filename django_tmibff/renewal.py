@@ -26,6 +26,7 @@ from .exceptions import (
     AuthorizationServerRefused,
     BackendNotReady,
     BearerRefused,
+    InvalidDpopProof,
     InvalidScope,
     InvalidSession,
     TemporarilyUnavailable,
@@ -57,6 +58,9 @@ _REFUSED_FOR_ONE_KEY = frozenset(
         "interaction_required",
     }
 )
+
+
+_PROOF_NOT_LIKED = "The authorization server does not take this proof."
 
 
 class GrantEnded(AuthorizationServerRefused):
@@ -137,7 +141,8 @@ class Holder:
         except AuthorizationServerRefused as refusal:
             if refusal.error != "invalid_grant":
                 raise
-            self._believe_or_doubt(contents, refusal, plain=not (self.key.resources or scope))
+            plain = not (self.key.resources or scope or self.proof)
+            self._believe_or_doubt(contents, refusal, plain=plain)
             raise
 
     def _believe_or_doubt(
@@ -145,7 +150,8 @@ class Holder:
     ) -> None:
         """Raise ``GrantEnded`` if ``invalid_grant`` is to be believed (X6); else return.
 
-        Some servers say it of a resource without consent: a plain refresh tells which it is.
+        Some servers say it of a resource without consent, or of a proof that they do not like: a
+        plain refresh tells which it is.
         """
         if vault.read(self.handle).refresh_token != self.sent:
             raise OutdatedError from refusal
@@ -161,6 +167,8 @@ class Holder:
                 _apply_refresh_token(contents, response)
                 if own_proof is None:
                     contents.put(_access_token(TokenKey(), response, contents))
+                if self.key.is_sign_ins:
+                    raise InvalidDpopProof(_PROOF_NOT_LIKED) from refusal
                 _remember_refusal(contents, self.key, refusal)
                 return
         contents.refresh_token = None

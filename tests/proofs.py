@@ -1,5 +1,7 @@
 """A page's DPoP key and its proofs (RFC 9449 §4.2), sound unless a test says otherwise."""
 
+import base64
+import hashlib
 import json
 import secrets
 import time
@@ -50,3 +52,9 @@ class PageKey:
             algorithm=alg,
             headers={name: value for name, value in named.items() if value is not ...},
         )
+
+
+def ath_of(access_token: str) -> str:
+    """Return the hash of an access token that goes along with a proof (RFC 9449 §4.2)."""
+    digest = hashlib.sha256(access_token.encode()).digest()
+    return base64.urlsafe_b64encode(digest).decode().rstrip("=")

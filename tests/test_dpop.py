@@ -714,6 +714,29 @@ class TestInvalidGrant:
         assert kept.access_tokens == []
         assert kept.jkt == dpop.thumbprint(key.jwk)
 
+    def test_x6_nor_is_a_grant_dead_whose_server_does_not_like_the_proof(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, token_set: Any
+    ) -> None:
+        """Seen: a certified server says so of a proof that it has seen."""
+        page = signed_in()
+        authorization_server.refuses("invalid_grant")
+        authorization_server.gives(access_token="nobodys", refresh_token="rotated", **BOUND)
+        assert refused(page, key.proof())["error"] == "invalid_dpop_proof"
+        kept = contents_of(token_set())
+        assert (kept.access_tokens, kept.refresh_token) == ([], "rotated")
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert given_token(page, key)["access_token"] == "bound"
+
+    def test_x6_one_that_is_dead_is_believed_dead(
+        self, signed_in: Any, authorization_server: Any, key: PageKey
+    ) -> None:
+        page = signed_in()
+        for _ in range(2):
+            authorization_server.refuses("invalid_grant")
+        assert refused(page, key.proof())["error"] == "invalid_grant"
+        assert refused(page, key.proof())["error"] == "backend_not_ready"
+        assert authorization_server.calls == 2
+
     def test_a_proof_is_sent_once(self, key: PageKey) -> None:
         proof = dpop.verified(key.proof(), our_settings.provider())
         assert proof.to_send() == proof.text
