@@ -54,7 +54,8 @@ class AuthorizationServer:
         self.headers.append(request.headers)
         self.before_answering()
         number = len(self.requests)
-        usual = {"access_token": f"fresh-{number}", "token_type": "Bearer", "expires_in": 3600}
+        token_type = "DPoP" if "DPoP" in request.headers else "Bearer"
+        usual = {"access_token": f"fresh-{number}", "token_type": token_type, "expires_in": 3600}
         answer = self._queue.popleft() if self._queue else {"json": usual}
         if "exc" in answer:
             raise answer["exc"]

@@ -153,6 +153,7 @@ class TestBearer:
     ) -> None:
         settings.TMIBFF_DPOP = "allowed"
         page = signed_in()
+        authorization_server.gives(access_token="bearer", token_type="Bearer")
         assert given_token(page, key)["token_type"] == "Bearer"
         assert "DPoP" in authorization_server.headers[0]
 
