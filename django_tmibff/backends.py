@@ -15,9 +15,9 @@ from django.http import HttpRequest, QueryDict
 from django.utils.crypto import constant_time_compare
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
-from . import oauth, sign_in, tokens
-from .conf import LEEWAY_SECONDS, Provider
-from .exceptions import TokenError, forgets_locals
+from . import dpop, oauth, sign_in, strict_json, tokens, transport
+from .conf import LEEWAY_SECONDS, Provider, settings
+from .exceptions import AuthorizationServerRefused, TokenError, forgets_locals
 from .models import Identity, identity_key
 
 logger = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
     _token_response: oauth.TokenResponse | None
     _claims: dict[str, Any]
     _issued: tuple[str, str] | None
+    _key: dpop.OwnKey | None = None
 
     def get_settings(  # type: ignore[override]  # theirs knows no provider, and is static
         self, attr: str, *args: Any
@@ -144,7 +145,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if not provider.is_default:
             parameters["redirect_uri"] = sign_in.callback_url(self.request, provider)
         try:
-            response = oauth.exchange_code(provider, parameters, seconds=self._seconds())
+            response = self._exchanged(provider, parameters)
         except TokenError as error:
             raise SignInRefusedError(
                 f"the provider's token endpoint gave no tokens ({error})"
@@ -153,6 +154,33 @@ class OIDCAuthenticationBackend(MozillaBackend):
             raise SignInRefusedError("the provider's token response lacks an ID token")
         self._token_response = response.with_default_scope(provider.scope)
         return {"access_token": response.access_token, "id_token": response.id_token}
+
+    def _exchanged(self, provider: Provider, parameters: Mapping[str, str]) -> oauth.TokenResponse:
+        """Return what the code gives; what must be bound to a key, to one of ours.
+
+        The page's key is not known yet: this access token is for userinfo alone.
+        """
+        if settings.dpop == "off" or not provider.dpop_bound_access_tokens:
+            self._key = None
+            return oauth.exchange_code(provider, parameters, seconds=self._seconds())
+        self._key = dpop.OwnKey()
+        try:
+            return self._exchanged_with_proof(provider, parameters, self._key)
+        except AuthorizationServerRefused as refused:
+            if not refused.wants_nonce:
+                raise
+            dpop.remember_nonce(provider.name, refused.dpop_nonce)
+            return self._exchanged_with_proof(provider, parameters, self._key)
+
+    def _exchanged_with_proof(
+        self, provider: Provider, parameters: Mapping[str, str], key: dpop.OwnKey
+    ) -> oauth.TokenResponse:
+        nonce = dpop.recall_nonce(provider.name)
+        proof = key.proof("POST", provider.token_endpoint or "", nonce=nonce)
+        seconds = self._seconds()
+        response = oauth.exchange_code(provider, parameters, seconds=seconds, proof=proof)
+        dpop.remember_nonce(provider.name, response.dpop_nonce)
+        return response
 
     def _seconds(self) -> float:
         """Return how long a call at sign-in may take; requests takes a pair too."""
@@ -191,12 +219,43 @@ class OIDCAuthenticationBackend(MozillaBackend):
     ) -> dict[str, Any]:
         """Return the userinfo, which must be about the ID token's subject (B6)."""
         with _refusing("the provider's userinfo endpoint gave no claims"):
-            userinfo: dict[str, Any] = super().get_userinfo(access_token, id_token, payload)
+            userinfo: dict[str, Any] = self._userinfo(access_token, id_token, payload)
             _check_claims(userinfo)
         if not _same(userinfo.get("sub"), payload["sub"]):
             raise SignInRefusedError("userinfo is about another subject than the ID token")
         self._claims = {**userinfo, **payload}
         return userinfo
+
+    def _userinfo(
+        self, access_token: str, id_token: str, payload: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        bound = self._token_response is not None and dpop.is_bound(self._token_response.token_type)
+        if self._key is None or not bound:
+            found: dict[str, Any] = super().get_userinfo(access_token, id_token, payload)
+            return found
+        answer = self._userinfo_with_proof(access_token, self._key, None)
+        if answer.status == 401 and (nonce := answer.headers.get("DPoP-Nonce")):
+            answer = self._userinfo_with_proof(access_token, self._key, nonce)
+        if answer.status != 200:
+            raise ValueError(f"status {answer.status}")
+        if answer.headers.get("Content-Type", "").lower().startswith("application/jwt"):
+            return self.verify_token(answer.body.decode())
+        claims: dict[str, Any] = strict_json.loads(answer.body)
+        return claims
+
+    def _userinfo_with_proof(
+        self, access_token: str, key: dpop.OwnKey, nonce: str | None
+    ) -> transport.Answer:
+        """Return the answer to a request with a token that is bound to ``key`` (RFC 9449 §7.1)."""
+        url = self.OIDC_OP_USER_ENDPOINT
+        proof = key.proof("GET", url, nonce=nonce, access_token=access_token)
+        return transport.get(
+            url,
+            headers={"Authorization": f"DPoP {access_token}", dpop.HEADER: proof},
+            seconds=self._seconds(),
+            verify=self.get_settings("OIDC_VERIFY_SSL", True),
+            proxies=self.get_settings("OIDC_PROXY", None),
+        )
 
     def get_or_create_user(
         self, access_token: str, id_token: str, payload: Mapping[str, Any]

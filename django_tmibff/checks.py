@@ -69,6 +69,7 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
+        _use_dpop,
         *(partial(_use_number, name) for name in NUMBERS),
     )
     return [
@@ -321,6 +322,15 @@ def _use_resources() -> None:
         raise ImproperlyConfigured(
             "TMIBFF_RESOURCES must list absolute URIs without a fragment."
         ) from None
+
+
+def _use_dpop() -> None:
+    if settings.dpop != "off":
+        return
+    for provider in settings.providers:
+        if provider.dpop_bound_access_tokens:
+            name = settings.name_of("dpop_bound_access_tokens", provider.name)
+            raise ImproperlyConfigured(f"{name} needs TMIBFF_DPOP.")
 
 
 def _use_origins() -> None:

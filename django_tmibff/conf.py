@@ -16,6 +16,7 @@ from django.dispatch import receiver
 logger = logging.getLogger(__name__)
 
 ResourceRequest = Literal["resource", "one_resource", "audience", "scope_prefix", "token_exchange"]
+Dpop = Literal["off", "allowed", "required"]
 NarrowerScope = Literal["ask", "ask-strict", "refuse", "serve"]
 ClientAuthMethod = Literal[
     "client_secret_basic",
@@ -87,6 +88,7 @@ DEFAULTS: dict[str, Any] = {
     "TMIBFF_PROVIDERS": {},
     "TMIBFF_USER_CHECK_SECONDS": 0,
     "TMIBFF_WARM_SKIPS": [],
+    "TMIBFF_DPOP": "off",
 }
 
 
@@ -140,6 +142,8 @@ class Provider:
     authorization_params: Mapping[str, Any]
     resource_request: ResourceRequest
     resources_at_sign_in: bool
+    # RFC 9449 §5.2: what our client there was registered with.
+    dpop_bound_access_tokens: bool
     verify: bool | str
     # A proxy's URL may hold its password.
     proxies: Mapping[str, str] | None = field(repr=False)
@@ -302,6 +306,14 @@ class Settings:
         return cast(Sequence[str], _setting("TMIBFF_WARM_SKIPS"))
 
     @property
+    def dpop(self) -> Dpop:
+        """Whether tokens are bound to a key of the page's (RFC 9449)."""
+        choice = _setting("TMIBFF_DPOP")
+        if choice not in get_args(Dpop):
+            raise ImproperlyConfigured(f"TMIBFF_DPOP must be one of {', '.join(get_args(Dpop))}.")
+        return cast(Dpop, choice)
+
+    @property
     def session_info(self) -> str:
         return cast(str, _setting("TMIBFF_SESSION_INFO"))
 
@@ -400,6 +412,7 @@ class Settings:
             "authorization_params": getattr(django_settings, "OIDC_AUTH_REQUEST_EXTRA_PARAMS", {}),
             "resource_request": "resource",
             "resources_at_sign_in": False,
+            "dpop_bound_access_tokens": False,
             "verify": getattr(django_settings, "OIDC_VERIFY_SSL", True),
             "proxies": getattr(django_settings, "OIDC_PROXY", None),
         }

@@ -38,9 +38,16 @@ class TokenKey:
     jkt: str | None = None
 
     @classmethod
-    def of(cls, resources: Iterable[str] = (), scopes: Iterable[str] = ()) -> Self:
+    def of(
+        cls, resources: Iterable[str] = (), scopes: Iterable[str] = (), jkt: str | None = None
+    ) -> Self:
         """Return the key for these resources and scopes in any order."""
-        return cls(tuple(sorted(set(resources))), tuple(sorted(set(scopes))))
+        return cls(tuple(sorted(set(resources))), tuple(sorted(set(scopes))), jkt)
+
+    @property
+    def is_sign_ins(self) -> bool:
+        """Whether neither a resource nor a scope was asked for."""
+        return not (self.resources or self.scopes)
 
     @classmethod
     def _from_json(cls, data: dict[str, Any]) -> Self:
@@ -104,7 +111,8 @@ class Contents:
     ``handle``, ``provider`` and ``version`` repeat the row's, so that a blob copied elsewhere or
     kept too long is noticed. ``granted`` is the scope of the sign-in. ``made_session`` says that
     the Django session came from this very sign-in, ``calls`` when the authorization server was
-    called in the last minute.
+    called in the last minute. ``jkt`` is the thumbprint of the first DPoP key that the sign-in has
+    seen: no other may be used.
     """
 
     handle: str
@@ -122,6 +130,7 @@ class Contents:
     access_tokens: list[AccessToken] = field(default_factory=list, repr=False)
     refusals: list[Refusal] = field(default_factory=list)
     calls: list[float] = field(default_factory=list)
+    jkt: str | None = None
 
     def put(self, token: AccessToken) -> None:
         """Keep ``token`` in place of the one with the same key."""

@@ -15,6 +15,8 @@ class TokenError(Exception):
     ``error`` and ``description`` go to the page and hold no secret. ``sign_in_helps`` says
     whether asking the user could mend it (X8), ``passing`` whether trying again later could (R10).
     ``sign_in_parameters``: what a sign-in has to ask for, so that the refused request succeeds.
+    ``dpop_nonce``: what the next DPoP proof has to repeat; ``wants_nonce``: that one would have
+    succeeded with it (RFC 9449 §8).
     """
 
     error: str = "server_error"
@@ -24,6 +26,8 @@ class TokenError(Exception):
     passing: bool = False
     retry_after: int | None = None
     sign_in_parameters: Sequence[tuple[str, str]] = ()
+    dpop_nonce: str | None = None
+    wants_nonce: bool = False
 
     def __init__(self, description: str | None = None) -> None:
         self.description = self.default_description if description is None else description
@@ -67,6 +71,31 @@ class InvalidSession(TokenError):
     error = "invalid_session"
     default_description = "Nobody is signed in."
     sign_in_helps = True
+
+
+class InvalidDpopProof(TokenError):
+    """The request's DPoP proof is missing, or proves nothing (RFC 9449 §5, §7.1).
+
+    ``sign_in_helps``: the proof is sound, and its key another than the sign-in's first one.
+    """
+
+    error = "invalid_dpop_proof"
+    default_description = (
+        "This site hands out tokens that are bound to a key (TMIBFF_DPOP): send a proof in the"
+        " request header DPoP."
+    )
+
+    def __init__(self, description: str | None = None, *, sign_in_helps: bool = False) -> None:
+        super().__init__(description)
+        self.sign_in_helps = sign_in_helps
+
+
+class BearerRefused(TokenError):
+    """The authorization server has ignored a DPoP proof, and the site wants bound tokens only."""
+
+    default_description = (
+        "The authorization server gave a bearer token in place of one that is bound to a key."
+    )
 
 
 class BackendNotReady(TokenError):
@@ -118,6 +147,7 @@ class AuthorizationServerRefused(TokenError):
     def __init__(self, error: str, description: str = "") -> None:
         self.error = "server_error" if error in self._OURS else error
         self.sign_in_helps = self.error not in self._SIGN_IN_CANNOT_HELP
+        self.wants_nonce = self.error == "use_dpop_nonce"
         super().__init__(description)
 
 

@@ -89,7 +89,7 @@ def take_over(contents: Contents, old: Contents) -> None:
 
 def columns(contents: Contents) -> dict[str, Any]:
     """Return what the row says of a sign-in."""
-    [token] = contents.access_tokens
+    expiries = [token.expires_at for token in contents.access_tokens]
     claims = contents.claims
     return {
         "provider": contents.provider,
@@ -98,7 +98,7 @@ def columns(contents: Contents) -> dict[str, Any]:
         "sid": as_column(claims.get("sid")),
         "scope": contents.granted or "",
         "refreshed_at": None,
-        "access_expires_at": to_datetime(token.expires_at),
+        "access_expires_at": to_datetime(next(iter(expiries), None)),
         "expires_at": to_datetime(contents.expires_at),
         "last_error": "",
         "last_error_at": None,

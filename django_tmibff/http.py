@@ -149,6 +149,14 @@ def is_from_own_page(request: HttpRequest) -> bool:
     return header(request, "Sec-Fetch-Site") == "same-origin"
 
 
+def is_top_level(request: HttpRequest) -> bool:
+    """Return whether a window of its own shows the answer; a browser that does not say shows none.
+
+    Script can load what it likes in a frame, or in the background, unseen.
+    """
+    return header(request, "Sec-Fetch-Dest") == "document"
+
+
 def leaves_session_behind(request: HttpRequest) -> bool:
     """Return whether the browser may have a strict session cookie that it did not send (E9)."""
     return (
@@ -217,6 +225,8 @@ def _error(
     if error.sign_in_helps and (url := _login_url(request, error)):
         data["login_url"] = url
     extra = dict(headers or {})
+    if error.wants_nonce and error.dpop_nonce is not None:
+        extra["DPoP-Nonce"] = error.dpop_nonce
     if error.retry_after is not None:
         extra["Retry-After"] = str(error.retry_after)
     return _response(data, status=status or error.status, headers=extra)

@@ -7,7 +7,7 @@ from django.conf import settings as django_settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
 
-from . import http, tokens, views, warm
+from . import dpop, http, tokens, views, warm
 from .conf import settings
 from .exceptions import TokenError, forgets_locals
 
@@ -106,4 +106,5 @@ def _token(request: HttpRequest) -> tokens.AccessToken | None:
     if contents is None:
         return None
     resources, scope = views.parameters_of(request)
-    return tokens.ready(request, contents, tuple(resources), scope)
+    proof = http.header(request, dpop.HEADER)
+    return tokens.ready(request, contents, tuple(resources), scope, proof)

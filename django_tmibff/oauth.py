@@ -32,6 +32,8 @@ logger = logging.getLogger(__name__)
 _TOKEN = re.compile(r"[\x20-\x7E]+")
 _ERROR = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+")
 _SCOPE = re.compile(r"[\x20-\x21\x23-\x5B\x5D-\x7E]*")
+# RFC 9449 §8.1; a few hundred bytes are many.
+_NONCE = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]{1,512}")
 
 # RFC 6749 §5.2: a client secret may be a word of one of them.
 _REGISTERED_ERRORS = frozenset(
@@ -56,6 +58,7 @@ class TokenResponse:
 
     ``requested_at``: when the request for it was about to be sent, in seconds since the epoch;
     lifetimes (seconds) count from there. What the server did not say, or not legibly, is ``None``.
+    ``dpop_nonce``: what it wants the next DPoP proof to repeat.
     """
 
     access_token: str = field(repr=False)
@@ -66,6 +69,7 @@ class TokenResponse:
     refresh_expires_in: int | None
     id_token: str | None = field(repr=False)
     requested_at: float
+    dpop_nonce: str | None = None
 
     def with_default_scope(self, scope: str) -> Self:
         """Return this response, with ``scope`` where it says none (RFC 6749 §5.1)."""
@@ -124,46 +128,64 @@ def provider(name: str) -> Provider:
 
 
 def exchange_code(
-    provider: Provider, parameters: Mapping[str, str], *, seconds: float
+    provider: Provider,
+    parameters: Mapping[str, str],
+    *,
+    seconds: float,
+    proof: str | None = None,
 ) -> TokenResponse:
     """Return what an authorization code gives (RFC 6749 §4.1.3), within ``seconds``.
 
-    ``parameters``: the code, ``redirect_uri``, and PKCE's ``code_verifier``. Raises what
-    ``refresh`` does.
+    ``parameters``: the code, ``redirect_uri``, and PKCE's ``code_verifier``; ``proof``: DPoP's.
+    Raises what ``refresh`` does.
     """
     sent = [("grant_type", "authorization_code"), *parameters.items()]
     secrets = [parameters.get("code", ""), parameters.get("code_verifier", "")]
-    return _tokens(provider, sent, secrets=secrets, seconds=seconds)
+    return _tokens(provider, sent, secrets=secrets, seconds=seconds, proof=proof)
 
 
 def refresh(
-    provider: Provider, refresh_token: str, parameters: Iterable[tuple[str, str]] = ()
+    provider: Provider,
+    refresh_token: str,
+    parameters: Iterable[tuple[str, str]] = (),
+    *,
+    proof: str | None = None,
 ) -> TokenResponse:
     """Return what the refresh token gives (RFC 6749 §6).
 
-    ``parameters`` come on top: ``scope``, ``resource`` and the like. Raises
+    ``parameters`` come on top: ``scope``, ``resource`` and the like. ``proof``: of the key that the
+    access token is to be bound to (RFC 9449 §5). Raises
     ``AuthorizationServerRefused``; ``TemporarilyUnavailable`` when there was no OAuth answer;
     ``BackendNotReady`` when it refused without an OAuth error (X4, X5).
     """
     sent = [("grant_type", "refresh_token"), ("refresh_token", refresh_token), *parameters]
-    return _tokens(provider, sent, secrets=[refresh_token], seconds=settings.as_timeout)
+    return _tokens(
+        provider, sent, secrets=[refresh_token], seconds=settings.as_timeout, proof=proof
+    )
 
 
-def exchange_token(provider: Provider, parameters: Parameters, *, secret: str) -> TokenResponse:
+def exchange_token(
+    provider: Provider, parameters: Parameters, *, secret: str, proof: str | None = None
+) -> TokenResponse:
     """Return what a token exchange gives (RFC 8693 §2); raises what ``refresh`` does.
 
     ``secret``: what must not come back in an error, the subject token.
     """
-    return _tokens(provider, parameters, secrets=[secret], seconds=settings.as_timeout)
+    return _tokens(provider, parameters, secrets=[secret], seconds=settings.as_timeout, proof=proof)
 
 
 def _tokens(
-    provider: Provider, parameters: Parameters, *, secrets: list[str], seconds: float
+    provider: Provider,
+    parameters: Parameters,
+    *,
+    secrets: list[str],
+    seconds: float,
+    proof: str | None,
 ) -> TokenResponse:
     if not provider.token_endpoint:
         raise BackendNotReady("This site does not know the authorization server's token endpoint.")
     requested_at = time.time()
-    answer = _post(provider, provider.token_endpoint, parameters, seconds)
+    answer = _post(provider, provider.token_endpoint, parameters, seconds, proof)
     if not 200 <= answer.status < 300:
         raise _failure(answer, secrets=[*secrets, provider.client_secret])
     response = _token_response(answer, requested_at)
@@ -174,9 +196,11 @@ def _tokens(
 
 def _token_response(answer: transport.Answer, requested_at: float) -> TokenResponse | None:
     try:
-        return TokenResponse.parse(strict_json.loads(answer.body), requested_at=requested_at)
+        response = TokenResponse.parse(strict_json.loads(answer.body), requested_at=requested_at)
     except ValueError:
         return None  # Not chained: such an error carries what it could not read.
+    nonce = _dpop_nonce(answer)
+    return response if nonce is None else replace(response, dpop_nonce=nonce)
 
 
 def revoke(provider: Provider, refresh_token: str) -> None:
@@ -207,7 +231,9 @@ def key_set(provider: Provider) -> list[Any]:
         raise TemporarilyUnavailable("The authorization server gave no key set.") from error
 
 
-def _post(provider: Provider, url: str, parameters: Parameters, seconds: float) -> transport.Answer:
+def _post(
+    provider: Provider, url: str, parameters: Parameters, seconds: float, proof: str | None = None
+) -> transport.Answer:
     sent = _credentials(provider)
     with _unavailable_for_any_failure():
         return transport.post(
@@ -215,6 +241,7 @@ def _post(provider: Provider, url: str, parameters: Parameters, seconds: float) 
             [*parameters, *sent.parameters],
             auth=sent.auth,
             certificate=sent.certificate,
+            headers=None if proof is None else {"DPoP": proof},
             seconds=seconds,
             verify=provider.verify,
             proxies=provider.proxies,
@@ -271,7 +298,13 @@ def _failure(answer: transport.Answer, *, secrets: Iterable[str]) -> TokenError:
         return BackendNotReady("The authorization server refused without saying why.")
     if error == TemporarilyUnavailable.error:
         return TemporarilyUnavailable("The authorization server is temporarily unavailable.")
-    return AuthorizationServerRefused(error, description)
+    refusal = AuthorizationServerRefused(error, description)
+    refusal.dpop_nonce = _dpop_nonce(answer)
+    return refusal
+
+
+def _dpop_nonce(answer: transport.Answer) -> str | None:
+    return _matching(_NONCE, answer.headers.get("DPoP-Nonce"))
 
 
 def _quotes(text: str, secrets: Iterable[str]) -> bool:

@@ -32,30 +32,36 @@ def split_scope(scope: str) -> list[str]:
 
 
 def wanted(
-    resources: Collection[str], scopes: Collection[str], contents: Contents, now: float
+    resources: Collection[str],
+    scopes: Collection[str],
+    contents: Contents,
+    now: float,
+    *,
+    jkt: str | None = None,
 ) -> TokenKey:
     """Return the key of the token that this request is for (T4, R7, R8).
 
+    ``jkt``: the thumbprint of the DPoP key that the token is to be bound to, if it is.
     Raises ``InvalidTarget`` and ``InvalidScope`` for what the site does not allow (T5), and
     ``ImproperlyConfigured`` before a refresh token could be lost by it.
     """
     choice = settings.narrower_scope
-    default = default_key()
+    default = default_key(jkt)
     if not resources and not scopes:
         return default
     check_listed(resources, scopes, (contents.granted or "").split())
-    key = TokenKey.of(resources, scopes)
+    key = TokenKey.of(resources, scopes, jkt)
     if not resources and set(scopes) == _values(contents.granted):
-        return TokenKey()
+        return TokenKey(jkt=jkt)
     if choice in ("ask", "ask-strict") or key == default:
         return key
     return _without_asking_for_less(key, contents, choice, now)
 
 
-def default_key() -> TokenKey:
+def default_key(jkt: str | None = None) -> TokenKey:
     """Return the key of the token that is meant where nothing is asked for (T4)."""
-    resource = settings.default_resource
-    return TokenKey.of([resource] if resource else [], split_scope(settings.default_scope or ""))
+    resources = [settings.default_resource] if settings.default_resource else []
+    return TokenKey.of(resources, split_scope(settings.default_scope or ""), jkt)
 
 
 def check_listed(
@@ -145,7 +151,7 @@ def _without_asking_for_less(
     key: TokenKey, contents: Contents, choice: NarrowerScope, now: float
 ) -> TokenKey:
     """Return ``key``, or where there is only a wider token, that one's key (R7)."""
-    alive = _alive(contents, now)
+    alive = [token for token in _alive(contents, now) if token.key.jkt == key.jkt]
     if any(_is_exactly(token, key) for token in alive):
         return key
     wider = _wider_key(key, contents, alive)
@@ -161,7 +167,7 @@ def _wider_key(key: TokenKey, contents: Contents, alive: list[AccessToken]) -> T
         if token.key.resources == key.resources and _is_wider(token, key):
             return token.key
     # Nothing wider is stored: would the default request for these resources bring it?
-    default = TokenKey.of(key.resources)
+    default = TokenKey.of(key.resources, jkt=key.jkt)
     usual = scopes_of(key.resources) if key.resources else _values(contents.granted)
     default_is_stored = any(token.key == default for token in alive)
     return default if usual > set(key.scopes) and not default_is_stored else None

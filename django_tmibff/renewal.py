@@ -19,12 +19,14 @@ from django.db import (
 from django.db.models import F
 from django.utils import timezone
 
-from . import grant, oauth, outage, policy, resource_requests, revocation, signals, vault
+from . import dpop, grant, oauth, outage, policy, resource_requests, revocation, signals, vault
 from .conf import Provider, settings
 from .contents import CALL_WINDOW, AccessToken, Contents, Refusal, TokenKey
 from .exceptions import (
     AuthorizationServerRefused,
     BackendNotReady,
+    BearerRefused,
+    InvalidDpopProof,
     InvalidScope,
     InvalidSession,
     TemporarilyUnavailable,
@@ -58,6 +60,9 @@ _REFUSED_FOR_ONE_KEY = frozenset(
 )
 
 
+_PROOF_NOT_LIKED = "The authorization server does not take this proof."
+
+
 class GrantEnded(AuthorizationServerRefused):
     """The refresh token is dead, and that is believed (X6).
 
@@ -80,7 +85,7 @@ def lease_seconds() -> float:
 
 @dataclass
 class Holder:
-    """Renews one token set while nobody else may."""
+    """Renews one token set while nobody else may; ``proof`` is of the DPoP key in ``key``."""
 
     handle: str
     owner: str
@@ -88,6 +93,7 @@ class Holder:
     refused: AccessToken | None
     session_seconds: float | None
     probes_outage: bool
+    proof: dpop.Proof | None = None
     holds_lease: bool = True
     sent: str | None = field(default=None, repr=False)
     answered: bool = False
@@ -96,6 +102,7 @@ class Holder:
     def renew(self) -> AccessToken:
         try:
             contents = vault.read(self.handle)
+            self._pin(contents)
             token = policy.fitting(contents, self.key, time.time())
             if token is not None and self._still_serves(token):
                 return token
@@ -103,6 +110,12 @@ class Holder:
             return self._renewed(contents)
         finally:
             self._release()
+
+    def _pin(self, contents: Contents) -> None:
+        """Let the first key of a sign-in be its only one: script would bring one of its own."""
+        if self.proof is not None:
+            dpop.check_key(self.proof, contents.jkt)
+            contents.jkt = self.proof.jkt
 
     def _still_serves(self, token: AccessToken) -> bool:
         return token != self.refused and not policy.is_due(token, time.time())
@@ -124,11 +137,12 @@ class Holder:
     def _ask(self, contents: Contents) -> oauth.TokenResponse:
         scope = policy.requested_scope(self.key)
         try:
-            return self._send(contents, self.key.resources, scope)
+            return self._send(contents, self.key.resources, scope, self._proof(contents))
         except AuthorizationServerRefused as refusal:
             if refusal.error != "invalid_grant":
                 raise
-            self._believe_or_doubt(contents, refusal, plain=not (self.key.resources or scope))
+            plain = not (self.key.resources or scope or self.proof)
+            self._believe_or_doubt(contents, refusal, plain=plain)
             raise
 
     def _believe_or_doubt(
@@ -136,33 +150,57 @@ class Holder:
     ) -> None:
         """Raise ``GrantEnded`` if ``invalid_grant`` is to be believed (X6); else return.
 
-        Some servers say it of a resource without consent: a plain refresh tells which it is.
+        Some servers say it of a resource without consent, or of a proof that they do not like: a
+        plain refresh tells which it is.
         """
         if vault.read(self.handle).refresh_token != self.sent:
             raise OutdatedError from refusal
         if not plain:
             self._extend_lease()
             try:
-                response = self._send(contents)
+                own_proof = self._own_proof(contents)  # The page's is used up.
+                response = self._send(contents, proof=own_proof)
             except AuthorizationServerRefused as again:
                 if again.error != "invalid_grant":
                     raise
             else:
                 _apply_refresh_token(contents, response)
-                contents.put(_access_token(TokenKey(), response, contents))
+                if own_proof is None:
+                    contents.put(_access_token(TokenKey(), response, contents))
+                if self.key.is_sign_ins:
+                    raise InvalidDpopProof(_PROOF_NOT_LIKED) from refusal
                 _remember_refusal(contents, self.key, refusal)
                 return
         contents.refresh_token = None
         raise GrantEnded(refusal, made_session=contents.made_session) from refusal
 
+    def _proof(self, contents: Contents) -> str | None:
+        return self._own_proof(contents) if self.proof is None else self.proof.to_send()
+
+    def _own_proof(self, contents: Contents) -> str | None:
+        """Return a proof of a key that nobody keeps, where a token that works is not the point.
+
+        ``None`` where none is needed.
+        """
+        provider = oauth.provider(contents.provider)
+        if self.proof is None and not provider.dpop_bound_access_tokens:
+            return None
+        endpoint, nonce = provider.token_endpoint or "", dpop.recall_nonce(provider.name)
+        return dpop.OwnKey().proof("POST", endpoint, nonce=nonce)
+
     def _send(
-        self, contents: Contents, resources: tuple[str, ...] = (), scope: str = ""
+        self,
+        contents: Contents,
+        resources: tuple[str, ...] = (),
+        scope: str = "",
+        proof: str | None = None,
     ) -> oauth.TokenResponse:
         provider = oauth.provider(contents.provider)
         _check_rate(contents)
         contents.calls.append(time.time())
         self.sent = contents.refresh_token or ""
         request = self._request(provider, contents, resources, scope)
+        request = replace(request, proof=proof)
         hand_back_pooled_connection()
         started_at = time.monotonic()
         try:
@@ -175,13 +213,13 @@ class Holder:
                 no_connection=error.no_connection,
             )
             raise
-        except TokenError:
-            self._note_answer(provider)
+        except TokenError as error:
+            self._note_answer(provider, error.dpop_nonce)
             raise
         finally:
             self.seconds += time.monotonic() - started_at
         self.answered = True
-        self._note_answer(provider)
+        self._note_answer(provider, response.dpop_nonce)
         if response.id_token is not None:
             grant.follow(contents, response.id_token, client_id=provider.client_id)
         return response
@@ -197,9 +235,11 @@ class Holder:
             raise OutdatedError  # It has expired since it was looked at.
         return replace(request, subject_token=subject.value)
 
-    def _note_answer(self, provider: Provider) -> None:
+    def _note_answer(self, provider: Provider, dpop_nonce: str | None) -> None:
+        # An answer is not lost because the database is just not there for this.
+        with suppress(Error):
+            dpop.remember_nonce(provider.name, dpop_nonce)
         if self.probes_outage:
-            # An answer is not lost because the database is just not there for this.
             with suppress(Error):
                 outage.end(provider.name)
             self.probes_outage = False
@@ -211,16 +251,29 @@ class Holder:
     def _keep(self, contents: Contents, response: oauth.TokenResponse) -> AccessToken:
         token = _access_token(self.key, response, contents)
         too_wide = policy.refusal_of_wider(token)
+        refusal = self._refusal_of_bearer(contents, token) or too_wide
         _apply_refresh_token(contents, response)
-        if too_wide is None:
-            contents.put(token)
-        else:
+        if too_wide is not None:
             _remember_refusal(contents, self.key, too_wide, by_us=True)
+        elif refusal is None and self._is_to_be_kept(contents):
+            contents.put(token)
         self._save(contents, **self._columns(contents, token))
         self._tell(contents, token)
-        if too_wide is not None:
-            raise too_wide
+        if refusal is not None:
+            raise refusal
         return token
+
+    def _refusal_of_bearer(self, contents: Contents, token: AccessToken) -> BearerRefused | None:
+        """Return why a token that came in place of a bound one is not handed out."""
+        if self.proof is None or dpop.is_bound(token.token_type) or settings.dpop != "required":
+            return None
+        logger.error("provider %s gives bearer tokens in spite of a proof", contents.provider)
+        return BearerRefused()
+
+    def _is_to_be_kept(self, contents: Contents) -> bool:
+        """Return whether somebody has the key of the token that just came, if it has one."""
+        own = self.proof is None and oauth.provider(contents.provider).dpop_bound_access_tokens
+        return not own
 
     def _columns(self, contents: Contents, token: AccessToken) -> dict[str, Any]:
         columns: dict[str, Any] = {
@@ -230,7 +283,7 @@ class Holder:
             "last_error": "",
             "last_error_at": None,
         }
-        if token.key == TokenKey() and token.scope is not None:
+        if token.key.is_sign_ins and token.scope is not None:
             columns["scope"] = token.scope
         if self.session_seconds is not None:
             contents.expires_at = contents.ends_at(self.session_seconds)
@@ -239,7 +292,7 @@ class Holder:
 
     def _tell(self, contents: Contents, token: AccessToken) -> None:
         logger.info("token set %s renewed", self.handle)
-        if token.key == TokenKey() and policy.is_narrower(token.scope, contents.granted):
+        if token.key.is_sign_ins and policy.is_narrower(token.scope, contents.granted):
             logger.warning("token set %s renewed with a narrower scope than granted", self.handle)
         signals.tokens_renewed.send_robust(
             TokenSet,
@@ -251,6 +304,9 @@ class Holder:
         )
 
     def _note_failure(self, contents: Contents, error: TokenError) -> None:
+        if error.wants_nonce:
+            self._save(contents)  # The key is pinned, and nothing has failed.
+            return
         if error.error in _REFUSED_FOR_ONE_KEY:
             _remember_refusal(contents, self.key, error)
         level = logging.ERROR if error.error == "invalid_client" else logging.WARNING

@@ -25,18 +25,21 @@ class Request:
     """What is asked for, and what it is asked with.
 
     ``subject_token``: the sign-in's own access token, where ``needs_subject_token`` says so.
+    ``proof``: of the key that the token is to be bound to.
     """
 
     refresh_token: str = field(repr=False)
     subject_token: str | None = field(default=None, repr=False)
     resources: tuple[str, ...] = ()
     scope: str = ""
+    proof: str | None = field(default=None, repr=False)
 
 
 def send(provider: Provider, request: Request) -> oauth.TokenResponse:
     """Return what the authorization server gives; raises what ``oauth.refresh`` does."""
     if not request.resources:
-        return oauth.refresh(provider, request.refresh_token, _scope(request.scope))
+        scope = _scope(request.scope)
+        return oauth.refresh(provider, request.refresh_token, scope, proof=request.proof)
     try:
         return _WAYS[provider.resource_request](provider, request)
     except AuthorizationServerRefused as refused:
@@ -110,7 +113,9 @@ def _by_token_exchange(provider: Provider, request: Request) -> oauth.TokenRespo
         *_scope(request.scope),
         *_extra(request.resources),
     ]
-    response = oauth.exchange_token(provider, parameters, secret=request.subject_token or "")
+    response = oauth.exchange_token(
+        provider, parameters, secret=request.subject_token or "", proof=request.proof
+    )
     # One that came along would not be the session's own.
     return replace(response, refresh_token=None, refresh_expires_in=None, id_token=None)
 
@@ -126,7 +131,8 @@ _WAYS: dict[str, Callable[[Provider, Request], oauth.TokenResponse]] = {
 
 def _refreshed(provider: Provider, request: Request, parameters: Parameters) -> oauth.TokenResponse:
     extra = _extra(request.resources)
-    return oauth.refresh(provider, request.refresh_token, [*parameters, *extra])
+    sent = [*parameters, *extra]
+    return oauth.refresh(provider, request.refresh_token, sent, proof=request.proof)
 
 
 def _prefixed(resource: str, scopes: list[str]) -> list[str]:

@@ -14,7 +14,7 @@ from django.core.cache import caches
 from django.http import HttpRequest
 from django.utils import timezone
 
-from . import tokens
+from . import dpop, tokens
 from .conf import settings
 
 
@@ -26,6 +26,15 @@ def session_info(request: HttpRequest) -> dict[str, Any]:
     if (ends_at := _session_ends_at(request.session)) is not None:
         info["exp"] = ends_at
     return info
+
+
+def for_proofs(request: HttpRequest) -> dict[str, Any]:
+    """Return what this session's page needs to know to make DPoP proofs; nothing without DPoP."""
+    if settings.dpop == "off" or tokens.handle_of(request) is None:
+        return {}
+    provider = settings.find_provider(tokens.provider_of(request))
+    known = None if provider is None else dpop.info(provider)
+    return {} if known is None else {"dpop": known}
 
 
 def _from_claims(claims: dict[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from .conf import DEFAULT_PROVIDER, Provider, settings
 _ATTRIBUTE = "_tmibff_sign_in"
 _PROVIDER_ATTRIBUTE = "_tmibff_provider"
 _MAX_AGE_ATTRIBUTE = "_tmibff_max_age"
+_LIFTS_PIN_ATTRIBUTE = "_tmibff_lifts_pin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,21 @@ class SignIn:
     previous_handle: str | None
 
 
-def begin(request: HttpRequest, provider: Provider, *, max_age: int | None = None) -> None:
+def begin(
+    request: HttpRequest,
+    provider: Provider,
+    *,
+    max_age: int | None = None,
+    lifts_pin: bool = False,
+) -> None:
     """Say which provider this callback comes from: its own URL and the state have shown it.
 
     ``max_age``: how old the user's authentication there may be, in seconds, where that was asked.
+    ``lifts_pin``: the user sees what happens, so that the page may use another DPoP key afterwards.
     """
     setattr(request, _PROVIDER_ATTRIBUTE, provider.name)
     setattr(request, _MAX_AGE_ATTRIBUTE, max_age)
+    setattr(request, _LIFTS_PIN_ATTRIBUTE, lifts_pin)
 
 
 def provider_of(request: HttpRequest) -> Provider:
@@ -77,6 +86,7 @@ def complete(request: HttpRequest, user: Any, *, made_session: bool) -> None:
         claims=sign_in.claims,
         provider=sign_in.provider,
         made_session=made_session,
+        lifts_pin=getattr(request, _LIFTS_PIN_ATTRIBUTE, False),
     )
     if sign_in.previous_handle not in (None, tokens.handle_of(request)):
         ending.end(sign_in.previous_handle, "another sign-in")

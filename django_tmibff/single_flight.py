@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 
 from django.db import Error
 
-from . import oauth, outage, policy, resource_requests, signals, vault
+from . import dpop, oauth, outage, policy, resource_requests, signals, vault
 from .conf import settings
 from .contents import AccessToken, Contents, TokenKey
 from .exceptions import InvalidSession, TemporarilyUnavailable, TokenError
@@ -34,16 +34,17 @@ def obtain(
     current: AccessToken | None = None,
     forced: bool = False,
     session_seconds: float | None = None,
+    proof: dpop.Proof | None = None,
 ) -> AccessToken:
     """Return a token for ``key``, newly obtained by this caller or by whoever was faster.
 
     ``contents``: as read a moment ago. ``current``: the stored token that fits and has not expired;
     ``forced`` when a resource server refused it (T6). ``session_seconds``: how long the Django
-    session lives from now. Raises ``TokenError``.
+    session lives from now. ``proof``: of the DPoP key in ``key``. Raises ``TokenError``.
     """
     try:
         check_worth_asking(contents, key)
-        return _obtained(contents, key, current, forced, session_seconds)
+        return _obtained(contents, key, current, forced, session_seconds, proof)
     except TokenError as error:
         # A token that still works outlives what went wrong (R10); one that was refused does not.
         if not _works(current) or _is_final(error) or (forced and not error.passing):
@@ -62,6 +63,7 @@ def _obtained(
     current: AccessToken | None,
     forced: bool,
     session_seconds: float | None,
+    proof: dpop.Proof | None = None,
 ) -> AccessToken:
     handle = contents.handle
     refused = current if forced else None
@@ -73,7 +75,8 @@ def _obtained(
         owner = secrets.token_hex(16)
         if TokenSet.objects.take_lease(handle, owner, lease_seconds()):
             try:
-                return Holder(handle, owner, key, refused, session_seconds, probes).renew()
+                holder = Holder(handle, owner, key, refused, session_seconds, probes, proof)
+                return holder.renew()
             except OutdatedError:
                 continue
         if _works(current) and not forced:
@@ -151,5 +154,8 @@ def _works(token: AccessToken | None) -> TypeGuard[AccessToken]:
 
 
 def _is_final(error: TokenError) -> bool:
-    """Return whether not even a token that still works may be served after ``error``."""
-    return isinstance(error, InvalidSession) or ends_session(error)
+    """Return whether not even a token that still works may be served after ``error``.
+
+    A page that is told the nonce has the next token at once.
+    """
+    return isinstance(error, InvalidSession) or ends_session(error) or error.wants_nonce

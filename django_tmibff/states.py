@@ -30,12 +30,13 @@ class Begun:
 
     ``next``: where to go then, a path of this site, or nothing. ``by_own_page``: one of our pages
     has asked for it, and wants to hear what comes of it. ``max_age``: how old the user's
-    authentication at the provider may be, in seconds.
+    authentication at the provider may be, in seconds. ``is_silent``: nobody is asked there.
     """
 
     next: str = ""
     by_own_page: bool = False
     max_age: int | None = None
+    is_silent: bool = False
 
 
 def make_room(request: HttpRequest) -> None:

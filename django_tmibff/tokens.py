@@ -21,10 +21,16 @@ from django.db.transaction import TransactionManagementError
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 
-from . import ending, grant, oauth, policy, renewal, signals, single_flight, stores, vault
+from . import dpop, ending, grant, oauth, policy, renewal, signals, single_flight, stores, vault
 from .conf import DEFAULT_PROVIDER, settings
 from .contents import AccessToken, Contents, TokenKey
-from .exceptions import BackendNotReady, InvalidSession, TokenError, forgets_locals
+from .exceptions import (
+    BackendNotReady,
+    InvalidDpopProof,
+    InvalidSession,
+    TokenError,
+    forgets_locals,
+)
 from .models import TokenSet, in_transaction, new_handle
 
 __all__ = [
@@ -83,6 +89,7 @@ def store(
     claims: Mapping[str, Any] | None = None,
     provider: str = DEFAULT_PROVIDER,
     made_session: bool = False,
+    lifts_pin: bool = False,
 ) -> TokenSet:
     """Keep a sign-in's tokens for this session, and return their record.
 
@@ -90,6 +97,8 @@ def store(
     ``oauth.TokenResponse.parse``, which can be told when it was asked for. ``claims``: of the ID
     token and userinfo, already verified. ``provider``: a name in ``TMIBFF_PROVIDERS``.
     ``made_session``: this very sign-in made the session, which then ends with the grant (X6).
+    ``lifts_pin``: the user has just signed in, was seen to, and in a window of their own: the page
+    may use another DPoP key from now on.
 
     A session that has tokens of the same user and provider keeps its token set: the new tokens
     replace the old ones there. Raises ``ValueError`` when nobody is signed in, or the response has
@@ -101,7 +110,10 @@ def store(
     response = _parsed(token_response)
     contents = _new_contents(request, provider, made_session=made_session)
     grant.fill(contents, response, claims or {}, session_seconds=request.session.get_expiry_age())
-    token_set = _replaced(request, contents) or _added(request, contents)
+    if settings.dpop == "required" or (settings.dpop == "allowed" and _is_bound(response)):
+        # Nobody can use it, or anybody could.
+        contents.access_tokens.clear()
+    token_set = _replaced(request, contents, lifts_pin) or _added(request, contents)
     logger.info("token set %s stored", token_set.handle)
     signals.tokens_stored.send_robust(
         TokenSet, handle=token_set.handle, provider=provider, request=request
@@ -116,21 +128,24 @@ def get(
     scope: str | None = None,
     *,
     refused: str | None = None,
+    proof: str | None = None,
 ) -> AccessToken:
     """Return an access token of this session, or of this token set: stored, or newly obtained.
 
     ``resource``: absolute URIs (RFC 8707); ``scope``: values with a space between them. Without
     both it is the application's default token. ``refused``: the unpadded base64url SHA-256 of an
-    access token that a resource server refused (T6).
+    access token that a resource server refused (T6). ``proof``: a DPoP proof for the authorization
+    server's token endpoint, of the key that the token is to be bound to (``TMIBFF_DPOP``).
 
     Raises ``TokenError``: ``InvalidSession``, ``BackendNotReady``, ``InvalidTarget``,
-    ``InvalidScope``, ``TemporarilyUnavailable`` or ``AuthorizationServerRefused``; and
-    ``TransactionManagementError`` inside a transaction, whose rollback would lose a rotated token.
+    ``InvalidScope``, ``InvalidDpopProof``, ``BearerRefused``, ``TemporarilyUnavailable`` or
+    ``AuthorizationServerRefused``; and ``TransactionManagementError`` inside a transaction, whose
+    rollback would lose a rotated token.
     """
     _refuse_transaction()
     resources = (resource,) if isinstance(resource, str) else tuple(resource)
     try:
-        return _got(source, resources, scope, refused)
+        return _got(source, resources, scope, refused, proof)
     except TokenError as error:
         signals.token_refused.send_robust(TokenSet, handle=_handle_of(source), error=error.error)
         raise
@@ -282,15 +297,20 @@ def _got(
     resources: tuple[str, ...],
     scope: str | None,
     refused: str | None,
+    sent_proof: str | None,
 ) -> AccessToken:
     policy.check_resources(resources)
     scopes = policy.split_scope(scope or "")
     contents = _contents_of(source)
     if contents is None:
         raise BackendNotReady("No tokens were kept for this session when it was signed in.")
-    key = policy.wanted(resources, scopes, contents, time.time())
+    proof = _proved(contents, sent_proof)
+    if proof is not None:
+        dpop.use_up(proof)
+    jkt = None if proof is None else proof.jkt
+    key = policy.wanted(resources, scopes, contents, time.time(), jkt=jkt)
     try:
-        token = _stored_or_renewed(source, contents, key, refused)
+        token = _stored_or_renewed(source, contents, key, refused, proof)
     except TokenError as error:
         if renewal.ends_session(error):
             ending.end_with_session(source, contents)
@@ -303,7 +323,11 @@ def _got(
 
 
 def ready(
-    request: HttpRequest, contents: Contents, resources: tuple[str, ...], scope: str
+    request: HttpRequest,
+    contents: Contents,
+    resources: tuple[str, ...],
+    scope: str,
+    sent_proof: str | None,
 ) -> AccessToken | None:
     """Return the stored token that ``get`` would, where that takes nothing but handing it out.
 
@@ -312,25 +336,55 @@ def ready(
     """
     policy.check_resources(resources)
     now = time.time()
-    key = policy.wanted(resources, policy.split_scope(scope), contents, now)
+    proof = _proved(contents, sent_proof)
+    jkt = None if proof is None else proof.jkt
+    key = policy.wanted(resources, policy.split_scope(scope), contents, now, jkt=jkt)
     token = policy.fitting(contents, key, now)
     if token is None or policy.is_due(token, now) or _has_moved(request.session, contents):
         return None
+    if proof is not None:
+        dpop.use_up(proof)  # Now that ``get`` will not need it.
     signals.token_served.send_robust(
         TokenSet, handle=contents.handle, resources=key.resources, scope=token.scope
     )
     return token
 
 
+def _proved(contents: Contents, sent: str | None) -> dpop.Proof | None:
+    """Return the proof that came, checked but for its use; ``None`` where there need be none.
+
+    Raises ``InvalidDpopProof``.
+    """
+    if settings.dpop == "off":
+        return None
+    provider = oauth.provider(contents.provider)
+    if sent is None:
+        if settings.dpop == "required" or provider.dpop_bound_access_tokens:
+            raise InvalidDpopProof
+        return None
+    proof = dpop.verified(sent, provider)
+    dpop.check_key(proof, contents.jkt)
+    return proof
+
+
 def _stored_or_renewed(
-    source: HttpRequest | TokenSet, contents: Contents, key: TokenKey, refused: str | None
+    source: HttpRequest | TokenSet,
+    contents: Contents,
+    key: TokenKey,
+    refused: str | None,
+    proof: dpop.Proof | None,
 ) -> AccessToken:
     token = policy.fitting(contents, key, time.time())
     forced = token is not None and _is_refused(contents, token, refused)
     if token is not None and not forced and not policy.is_due(token, time.time()):
         return token
     return single_flight.obtain(
-        contents, key, current=token, forced=forced, session_seconds=_session_seconds(source)
+        contents,
+        key,
+        current=token,
+        forced=forced,
+        session_seconds=_session_seconds(source),
+        proof=proof,
     )
 
 
@@ -406,7 +460,11 @@ def _added(request: HttpRequest, contents: Contents) -> TokenSet:
     return token_set
 
 
-def _replaced(request: HttpRequest, contents: Contents) -> TokenSet | None:
+def _is_bound(response: oauth.TokenResponse) -> bool:
+    return dpop.is_bound(response.token_type)
+
+
+def _replaced(request: HttpRequest, contents: Contents, lifts_pin: bool) -> TokenSet | None:
     """Put ``contents`` into the session's token set; ``None`` when that one cannot take them."""
     handle = handle_of(request)
     if handle is None:
@@ -414,6 +472,9 @@ def _replaced(request: HttpRequest, contents: Contents) -> TokenSet | None:
     with transaction.atomic(using=router.db_for_write(TokenSet)):
         stored = ending.claimed(handle)
         old = None if stored is None else vault.opened(handle, stored)
+        if old is not None and not lifts_pin:
+            # The key is the browser's, wherever it signs in.
+            contents.jkt = old.jkt
         if old is not None and (old.user, old.provider) == (contents.user, contents.provider):
             grant.take_over(contents, old)
             if not vault.save(contents, owner=None, **grant.columns(contents)):

@@ -27,6 +27,7 @@ from urllib3.util import Timeout
 MAX_ANSWER_BYTES = 256 * 1024
 CONNECT_SECONDS = 2.0
 
+_HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
 _CHUNK_BYTES = 16 * 1024
 _POOL_SIZE = 32
 
@@ -54,6 +55,7 @@ def post(
     *,
     auth: AuthBase,
     certificate: Certificate | None = None,
+    headers: Mapping[str, str] | None = None,
     seconds: float,
     verify: bool | str = True,
     proxies: Mapping[str, str] | None = None,
@@ -64,19 +66,20 @@ def post(
     token already. ``auth`` is required, for without one requests would look into ``~/.netrc``.
     Raises ``requests.RequestException``.
     """
-    return _answer("POST", url, data, auth, certificate, seconds, verify, proxies)
+    return _answer("POST", url, data, auth, certificate, headers, seconds, verify, proxies)
 
 
 def get(
     url: str,
     *,
     certificate: Certificate | None = None,
+    headers: Mapping[str, str] | None = None,
     seconds: float,
     verify: bool | str = True,
     proxies: Mapping[str, str] | None = None,
 ) -> Answer:
     """Return what is at ``url``, as ``post`` does."""
-    return _answer("GET", url, None, NoAuth(), certificate, seconds, verify, proxies)
+    return _answer("GET", url, None, NoAuth(), certificate, headers, seconds, verify, proxies)
 
 
 class NoAuth(AuthBase):
@@ -92,6 +95,7 @@ def _answer(
     data: list[tuple[str, str]] | None,
     auth: AuthBase,
     certificate: Certificate | None,
+    headers: Mapping[str, str] | None,
     seconds: float,
     verify: bool | str,
     proxies: Mapping[str, str] | None,
@@ -105,7 +109,7 @@ def _answer(
             data=data,
             auth=auth,
             cert=certificate,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+            headers={**_HEADERS, **(headers or {})},
             timeout=_timeout(seconds),
             verify=verify,
             proxies=dict(proxies) if proxies else None,

@@ -19,7 +19,7 @@ from mozilla_django_oidc.views import (
     OIDCAuthenticationRequestView,
 )
 
-from . import authorization, http, logout, policy, sign_in, states, tokens
+from . import authorization, dpop, http, logout, policy, sessioninfo, sign_in, states, tokens
 from .conf import DEFAULT_PROVIDER, Provider, settings
 from .contents import AccessToken
 from .exceptions import InvalidRequest, TokenError
@@ -52,8 +52,8 @@ def bff_token(request: HttpRequest) -> HttpResponse:
     """Answer with an access token: stored, or newly obtained with the refresh token (R1-R6)."""
     resources, scope = parameters_of(request)
     try:
-        refused = http.header(request, "TMIBFF-Refused")
-        token = tokens.get(request, resources, scope, refused=refused)
+        refused, proof = (http.header(request, name) for name in ("TMIBFF-Refused", dpop.HEADER))
+        token = tokens.get(request, resources, scope, refused=refused, proof=proof)
     except TokenError as error:
         error.sign_in_parameters = authorization.for_token(resources, scope)
         raise
@@ -76,7 +76,7 @@ def token_answer(token: AccessToken) -> HttpResponse:
 def bff_sessioninfo(request: HttpRequest) -> HttpResponse:
     """Answer who is signed in (S1, S3)."""
     session_info = import_string(settings.session_info)
-    return http.answer(session_info(request))
+    return http.answer({**session_info(request), **sessioninfo.for_proofs(request)})
 
 
 @http.endpoint("POST")
@@ -153,7 +153,8 @@ class OIDCRequestView(OIDCAuthenticationRequestView):
         asked = self.asked
         request.session["oidc_login_next"] = asked.next or None
         [state] = parse_qs(urlsplit(response["Location"]).query)["state"]
-        begun = states.Begun(asked.next, asked.by_own_page, asked.max_age)
+        is_silent = "none" in str(self.parameters.get("prompt", "")).split()
+        begun = states.Begun(asked.next, asked.by_own_page, asked.max_age, is_silent)
         states.keep(request, state, provider, begun)
 
 
@@ -191,7 +192,13 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
             states.use_up(request, found)
             return self._refused(request, begun)
         self.next = None if begun is None else begun.next
-        sign_in.begin(request, found, max_age=None if begun is None else begun.max_age)
+        sign_in.begin(
+            request,
+            found,
+            max_age=None if begun is None else begun.max_age,
+            # SessionRefresh's own are silent too.
+            lifts_pin=begun is not None and not begun.is_silent and http.is_top_level(request),
+        )
         states.hand_over(request, found)
         response: HttpResponse = super().get(request)
         if not found.is_default and getattr(self, "user", None):

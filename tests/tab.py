@@ -11,6 +11,7 @@ from tests.real.scripted_server import Answer, ScriptedServer
 STATIC = Path(__file__).parents[1] / "django_tmibff" / "static" / "django_tmibff"
 MODULE = STATIC / "tmibff.js"
 TYPES = STATIC / "tmibff.d.ts"
+PROOFS = STATIC / "tmibff-dpop.js"
 
 TOKEN = "/.well-known/bff-token"
 SESSION = "/.well-known/bff-sessioninfo"
@@ -19,7 +20,7 @@ WAIT_SECONDS = 10
 # What every answer of an API has to carry.
 API = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "WWW-Authenticate",
+    "Access-Control-Expose-Headers": "WWW-Authenticate, DPoP-Nonce",
     "Cache-Control": "no-store",
 }
 

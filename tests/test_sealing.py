@@ -216,4 +216,5 @@ def test_the_blobs_format_is_known_to_its_readers() -> None:
         "access_tokens",
         "refusals",
         "calls",
+        "jkt",
     }

@@ -19,6 +19,7 @@ from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
 from django_tmibff.models import TokenSet
 from tests.openid_provider import ISSUER, OpenIDProvider
 from tests.page import SESSION_INFO, TOKEN, Page
+from tests.proofs import ProvingPage
 
 pytestmark = pytest.mark.django_db
 
@@ -36,6 +37,7 @@ FRESH = {
     "access_token": "canary-fresh",
     "refresh_token": "canary-rotated",
     "expires_in": 600,
+    "token_type": "DPoP",
 }
 
 
@@ -43,6 +45,18 @@ FRESH = {
 def debug(request: Any, settings: Any) -> bool:
     settings.DEBUG = request.param
     return request.param
+
+
+@pytest.fixture(params=["off", "required"], ids=["bearer", "dpop"])
+def page(request: Any, settings: Any) -> Page:
+    """A page of a site that binds tokens to its key, or of one that does not."""
+    settings.TMIBFF_DPOP = request.param
+    return Page() if request.param == "off" else ProvingPage()
+
+
+def proof(page: Page) -> str | None:
+    """Return what code on the server has to bring along."""
+    return page.key.proof() if isinstance(page, ProvingPage) else None
 
 
 @pytest.fixture
@@ -165,7 +179,7 @@ def test_x9_nor_does_one_of_the_sites_own_that_lets_our_errors_through(
     provider.sign_in(page)
     provider.server.answers(exc=requests.ConnectionError("no route"))
     with pytest.raises(TemporarilyUnavailable) as raised:
-        tokens.get(TokenSet.objects.get())
+        tokens.get(TokenSet.objects.get(), proof=proof(page))
     reporter = ExceptionReporter(None, raised.type, raised.value, raised.tb)
     assert "requests/sessions.py" in reporter.get_traceback_text()
     assert canaries(reporter) == []
@@ -179,7 +193,7 @@ def test_x9_a_worker_that_is_told_to_exit_shows_no_token(
     provider.sign_in(page)
     provider.server.answers(exc=SystemExit(1))
     with pytest.raises(SystemExit) as raised:
-        tokens.get(TokenSet.objects.get())
+        tokens.get(TokenSet.objects.get(), proof=proof(page))
     assert canaries(ExceptionReporter(None, raised.type, raised.value, raised.tb)) == []
 
 

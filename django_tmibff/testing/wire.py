@@ -20,6 +20,8 @@ except ImportError as error:
 class AuthorizationServer:
     """Gives ``fresh-1``, ``fresh-2``, ... unless other answers were queued.
 
+    Where a DPoP proof comes along it calls them bound to its key (RFC 9449).
+
     ``mocker``: a ``requests_mock.Mocker``, or the fixture ``requests_mock``. The endpoints are
     those of your settings' default provider, unless you name others.
 
@@ -102,4 +104,5 @@ class AuthorizationServer:
         return requests_mock.create_response(request, **answer)
 
     def _usual(self) -> dict[str, Any]:
-        return {"access_token": f"fresh-{self.calls}", "token_type": "Bearer", "expires_in": 3600}
+        token_type = "DPoP" if "DPoP" in self.headers[-1] else "Bearer"
+        return {"access_token": f"fresh-{self.calls}", "token_type": token_type, "expires_in": 3600}

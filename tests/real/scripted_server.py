@@ -19,7 +19,7 @@ from tests.real.raw_server import RawServer, http
 PATIENCE_SECONDS = 30
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "GET, POST, PUT",
-    "Access-Control-Allow-Headers": "authorization, content-type",
+    "Access-Control-Allow-Headers": "authorization, content-type, dpop",
 }
 
 

@@ -16,6 +16,7 @@ export interface GetTokenOptions extends TokenOptions {
 /** What bff-token has answered, and when the token expires. */
 export interface Token {
   access_token: string;
+  /** `DPoP`: it is worthless without the key; `tokenFetch` makes the proofs. */
   token_type?: string;
   /** The scope that it has, which may be another than was asked for. */
   scope?: string;
@@ -55,6 +56,8 @@ export interface Session {
   name?: string;
   email?: string;
   preferred_username?: string;
+  /** Where the site binds tokens to a key: what a proof needs (docs/dpop.md). */
+  dpop?: { token_endpoint: string; signing_algs: string[]; nonce?: string; now: number };
   [claim: string]: unknown;
 }
 

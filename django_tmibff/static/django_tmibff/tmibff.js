@@ -7,6 +7,7 @@ const pending = new Map();
 const listeners = new Set();
 let session; // undefined: not known; null: nobody is signed in
 let tabs;
+let proofs; // a module, once a site is known to bind tokens to a key
 
 export class TmibffError extends Error {
   constructor({ error, error_description, login_url }, more) {
@@ -44,7 +45,9 @@ export async function tokenFetch(input, { resource, scope, ...init } = {}) {
 }
 
 export async function getSession() {
-  const { data } = await ask("/.well-known/bff-sessioninfo").catch(nobody);
+  const { data, sentAt } = await ask("/.well-known/bff-sessioninfo").catch(nobody);
+  proofs = data?.dpop && (await import("./tmibff-dpop.js"));
+  proofs?.learn(data.dpop, sentAt);
   if (data) become({ state: "signed-in", session: data });
   return data;
 }
@@ -105,7 +108,7 @@ async function send(input, init, resource, token) {
     throw failure("origin_not_named", `${origin} gets no token: it is not in ${setting}.`);
   }
   request.headers.set("Authorization", `Bearer ${token.access_token}`);
-  const response = await fetch(request);
+  const response = await (/^dpop$/i.test(token.token_type) ? proofs.call : fetch)(request);
   // Some browsers would take the token along.
   if (response.type !== "opaqueredirect") return response;
   throw failure("redirect_refused", `${origin} redirects: no token follows.`);
@@ -126,12 +129,16 @@ function nobody(error) {
 
 async function ask(path, needed, init, turn = (work) => work()) {
   listen();
-  for (let retries = 0; ; ) {
+  for (let retries = 0, learnt; ; ) {
     const before = tokens;
     const answer = await turn(() => askOnce(path, needed, init));
     if (before !== tokens) continue; // It was about another session.
     if (answer.data) return answer;
     const { error, retryAfter = 0 } = answer;
+    if (error === "invalid_dpop_proof" && !learnt) {
+      learnt = await getSession();
+      if (learnt) continue;
+    }
     if (error === "invalid_session") become({ state: "expired", session: null });
     if (error !== "temporarily_unavailable" || retries > 1 || retryAfter > 10) throw answer;
     const seconds = Math.max(retryAfter, 2 ** retries++) * (1 + Math.random() / 2);
@@ -144,7 +151,8 @@ async function askOnce(path, needed, init) {
   let retryAfter;
   try {
     const sentAt = Date.now();
-    const response = await fetch(address(path), {
+    const asks = (needed === "access_token" && proofs?.ask) || fetch;
+    const response = await asks(address(path), {
       ...init,
       headers: { ...init?.headers, "X-Requested-With": "tmibff" },
       redirect: "error",
@@ -166,7 +174,7 @@ function inTurn(work) {
   return navigator.locks?.request("tmibff", options, work).catch(work) ?? work();
 }
 
-const identity = (info) => info && JSON.stringify({ ...info, exp: 0 });
+const identity = (info) => info && JSON.stringify({ ...info, exp: 0, dpop: 0 });
 
 function become(event, heard) {
   const before = session;

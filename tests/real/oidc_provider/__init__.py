@@ -36,12 +36,14 @@ class OidcProvider(Server):
         access_token_ttl: int = 300,
         refresh_token_ttl: int = 3600,
         clients: Iterable[Mapping[str, Any]] = (),
+        dpop_nonce_clients: Iterable[str] = (),
         certificate: tuple[Path, Path] | None = None,
     ) -> None:
         """Take the app's origin, the log's folder, and the tokens' lifetimes in seconds.
 
         ``clients``: what they have beside what all have, as they would be registered (OpenID
-        Connect Dynamic Client Registration §2). ``certificate``: with its key; then clients can
+        Connect Dynamic Client Registration §2). ``dpop_nonce_clients``: those whose DPoP proofs
+        must repeat a nonce. ``certificate``: with its key; then clients can
         show theirs, at ``mtls_endpoint_aliases``, and it is the authority for them.
         """
         port = free_port()
@@ -57,6 +59,7 @@ class OidcProvider(Server):
             "access_token_ttl": access_token_ttl,
             "refresh_token_ttl": refresh_token_ttl,
             "clients": list(clients),
+            "dpop_nonce_clients": list(dpop_nonce_clients),
             "tls": None if certificate is None else _tls(*certificate),
         }
         super().__init__(

@@ -1,10 +1,10 @@
 // A certified OpenID Provider on loopback, for tests. Everything lives in this process's memory.
 //
 // OP_CONFIG is JSON: port, issuer, redirect_uris, post_logout_redirect_uris, backchannel_logout_uri,
-// access_token_ttl and refresh_token_ttl in seconds, and clients, each with what differs from
-// `relyingParty`. Where tls is given (port, and the paths certificate, key and authority), clients
+// access_token_ttl and refresh_token_ttl in seconds, clients, each with what differs from
+// `relyingParty`, and dpop_nonce_clients, which get no token without a nonce in their proof. Where tls is given (port, and the paths certificate, key and authority), clients
 // may show certificates at that port.
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -201,7 +201,11 @@ const provider = new Provider(config.issuer, {
     revocation: { enabled: true },
     rpInitiatedLogout: { enabled: true },
     backchannelLogout: { enabled: true },
-    dPoP: { enabled: true },
+    dPoP: {
+      enabled: true,
+      nonceSecret: randomBytes(32),
+      requireNonce: ({ oidc }) => config.dpop_nonce_clients.includes(oidc.client?.clientId),
+    },
     mTLS: {
       enabled: true,
       tlsClientAuth: true,
