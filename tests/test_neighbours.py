@@ -37,6 +37,9 @@ class TestSessionRefresh:
         ]
         page.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[0])
         page.store()
+        session = page.session
+        session["oidc_id_token_expiration"] = 0
+        session.save()
         return page
 
     @BOTH
