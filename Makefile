@@ -11,9 +11,10 @@ COVERED := --cov --cov-append --cov-report=
 READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 READY_BENCH := $(VENV)/.ready-bench
+READY_DOCS := $(VENV)/.ready-docs
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images attacks bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test lint unit reliability demo images attacks docs bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -23,6 +24,7 @@ help:
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
+	@echo "make docs   build the documentation into build/docs; fails on any warning"
 	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
 	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
 	@echo "make instructions  record how many instructions a stored token takes, for the tests"
@@ -67,6 +69,9 @@ images: $(READY)
 attacks: $(READY)
 	$(BIN)/python -m tests.browser.attacks
 
+docs: $(READY_DOCS)
+	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --quiet --keep-going docs build/docs
+
 bench: $(READY_BENCH)
 	$(BIN)/python -m benchmarks $(BENCH)
 
@@ -96,6 +101,9 @@ $(READY): pyproject.toml
 
 $(READY_DEMO): pyproject.toml
 	$(call install,demo)
+
+$(READY_DOCS): pyproject.toml
+	$(call install,docs)
 
 $(READY_BENCH): pyproject.toml
 	$(call install,bench,[redis])
