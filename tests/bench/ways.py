@@ -117,7 +117,7 @@ def _measured(
 
 def _told(measured: Measured) -> str:
     longest = 1000 * max(measured.transactions)
-    return f"{measured.seconds:.1f} | {longest:,.0f} ms | {measured.megabytes:,.0f} MB"
+    return f"{measured.seconds:.1f} s | {longest:,.0f} ms | {measured.megabytes:,.0f} MB"
 
 
 if __name__ == "__main__":
