@@ -104,6 +104,10 @@ class Page:
         headers = {"Origin": self.demo.app, "Authorization": authorization}
         return send("POST", f"{self.demo.api}/cancellation", headers=headers)
 
+    def is_for_the_whole_api(self, token: dict[str, Any]) -> bool:
+        """Return whether it is only its scope that keeps the token from cancelling."""
+        return 'error="insufficient_scope"' in challenge(self.cancel_all(token))
+
     def is_good(self, token: dict[str, Any]) -> bool:
         """Return whether the API takes the token."""
         return self.orders(token).status_code == 200
@@ -282,16 +286,17 @@ def test_a_resource_that_was_not_granted_is_had_where_login_url_leads(page: Page
     refusal = page.ask(f"?resource={orders}").json()
     assert refusal["error"] == "invalid_target"
     page.browser.follow(f"{page.demo.app}{refusal['login_url']}&next=/")
+    whole = page.token()
+    assert page.is_for_the_whole_api(whole)
     token = page.token(f"?resource={orders}")
     assert token["origins"] == [page.demo.api]
-    assert page.orders(token).status_code == 200
+    assert page.is_good(token)
     elsewhere = page.cancel_all(token)
     assert elsewhere.status_code == 401
     assert 'error="invalid_token"' in challenge(elsewhere)
     # Neither has the refresh narrowed the grant.
-    page.wait_for_expiry(page.token())
-    assert page.orders(page.token()).status_code == 200
-    assert 'error="insufficient_scope"' in challenge(page.cancel_all())
+    page.wait_for_expiry(whole)
+    assert page.is_for_the_whole_api(page.token())
 
 
 def test_a_token_is_for_the_api_that_it_names_whatever_the_host_header_says(
@@ -304,6 +309,17 @@ def test_a_token_is_for_the_api_that_it_names_whatever_the_host_header_says(
     assert bobs_page.orders(token, host=elsewhere).status_code == 401
     ours = sign_in_as_the_app(bobs_page, resource=f"{bobs_page.demo.api}/orders")
     assert bobs_page.is_good(ours)
+
+
+def test_a_refresh_gives_no_resource_beyond_those_of_the_sign_in(bobs_page: Page) -> None:
+    """RFC 8707 §2.2: what is refused costs nothing, and what was named can be had."""
+    demo = bobs_page.demo
+    orders, cancellation = f"{demo.api}/orders", f"{demo.api}/cancellation"
+    token = sign_in_as_the_app(bobs_page, resource=orders)["refresh_token"]
+    for asked in ([cancellation], [orders, cancellation]):
+        refused = refresh(demo, token, resource=asked)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_target")
+    assert refresh(demo, token, resource=[orders]).status_code == 200
 
 
 def test_what_cannot_be_taken_back_takes_a_sign_in_of_the_last_minute(
