@@ -119,6 +119,7 @@ class Plan:
             "DEMO_FOLDER": str(self.folder),
             "DEMO_APP": self.origin("app"),
             "DEMO_IDP": self.origin("idp"),
+            "DEMO_API": self.origin("api"),
             # A proxy could not reach this machine's loopback.
             "NO_PROXY": no_proxy,
             "no_proxy": no_proxy,

@@ -82,10 +82,15 @@ class Page:
         return str(answer.json()["error"])
 
     def orders(
-        self, token: dict[str, Any] | None, *, origin: str | None = None, item: str = ""
+        self,
+        token: dict[str, Any] | None,
+        *,
+        origin: str | None = None,
+        item: str = "",
+        host: str | None = None,
     ) -> requests.Response:
-        """Call the API as a page of that origin would; ``item`` is ordered."""
-        headers = {"Origin": origin or self.demo.app}
+        """Call the API as a page of that origin would; ``item`` is ordered, ``host`` a header."""
+        headers = {"Origin": origin or self.demo.app, "Host": host}
         if token is not None:
             headers["Authorization"] = f"Bearer {token['access_token']}"
         url = f"{self.demo.api}/orders"
@@ -98,6 +103,10 @@ class Page:
         authorization = f"Bearer {(token or self.token())['access_token']}"
         headers = {"Origin": self.demo.app, "Authorization": authorization}
         return send("POST", f"{self.demo.api}/cancellation", headers=headers)
+
+    def is_for_the_whole_api(self, token: dict[str, Any]) -> bool:
+        """Return whether it is only its scope that keeps the token from cancelling."""
+        return 'error="insufficient_scope"' in challenge(self.cancel_all(token))
 
     def is_good(self, token: dict[str, Any]) -> bool:
         """Return whether the API takes the token."""
@@ -277,16 +286,40 @@ def test_a_resource_that_was_not_granted_is_had_where_login_url_leads(page: Page
     refusal = page.ask(f"?resource={orders}").json()
     assert refusal["error"] == "invalid_target"
     page.browser.follow(f"{page.demo.app}{refusal['login_url']}&next=/")
+    whole = page.token()
+    assert page.is_for_the_whole_api(whole)
     token = page.token(f"?resource={orders}")
     assert token["origins"] == [page.demo.api]
-    assert page.orders(token).status_code == 200
+    assert page.is_good(token)
     elsewhere = page.cancel_all(token)
     assert elsewhere.status_code == 401
     assert 'error="invalid_token"' in challenge(elsewhere)
     # Neither has the refresh narrowed the grant.
-    page.wait_for_expiry(page.token())
-    assert page.orders(page.token()).status_code == 200
-    assert 'error="insufficient_scope"' in challenge(page.cancel_all())
+    page.wait_for_expiry(whole)
+    assert page.is_for_the_whole_api(page.token())
+
+
+def test_a_token_is_for_the_api_that_it_names_whatever_the_host_header_says(
+    bobs_page: Page,
+) -> None:
+    """RFC 8707 §3: another API that was given a token of its own cannot use it here."""
+    elsewhere = "localhost:9"
+    token = sign_in_as_the_app(bobs_page, resource=f"http://{elsewhere}/orders")
+    assert not bobs_page.is_good(token)
+    assert bobs_page.orders(token, host=elsewhere).status_code == 401
+    ours = sign_in_as_the_app(bobs_page, resource=f"{bobs_page.demo.api}/orders")
+    assert bobs_page.is_good(ours)
+
+
+def test_a_refresh_gives_no_resource_beyond_those_of_the_sign_in(bobs_page: Page) -> None:
+    """RFC 8707 §2.2: what is refused costs nothing, and what was named can be had."""
+    demo = bobs_page.demo
+    orders, cancellation = f"{demo.api}/orders", f"{demo.api}/cancellation"
+    token = sign_in_as_the_app(bobs_page, resource=orders)["refresh_token"]
+    for asked in ([cancellation], [orders, cancellation]):
+        refused = refresh(demo, token, resource=asked)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_target")
+    assert refresh(demo, token, resource=[orders]).status_code == 200
 
 
 def test_what_cannot_be_taken_back_takes_a_sign_in_of_the_last_minute(
@@ -501,8 +534,8 @@ def copy_databases(demo: Demo, plan: Plan) -> None:
             source.backup(target)
 
 
-def sign_in_as_the_app(page: Page) -> dict[str, Any]:
-    """Return the provider's own token response to a sign-in."""
+def sign_in_as_the_app(page: Page, **named: str) -> dict[str, Any]:
+    """Return the provider's own token response to a sign-in; both requests name ``named``."""
     verifier = secrets.token_urlsafe(48)
     digest = hashlib.sha256(verifier.encode()).digest()
     request = {
@@ -512,6 +545,7 @@ def sign_in_as_the_app(page: Page) -> dict[str, Any]:
         "redirect_uri": f"{page.demo.app}/oidc/callback/",
         "code_challenge": base64.urlsafe_b64encode(digest).decode().rstrip("="),
         "code_challenge_method": "S256",
+        **named,
     }
     answer = page.browser.fetch(f"{page.demo.idp}/authorize/?{urlencode(request)}")
     [code] = parse_qs(urlsplit(answer.headers["Location"]).query)["code"]
@@ -520,16 +554,18 @@ def sign_in_as_the_app(page: Page) -> dict[str, Any]:
         "code": code,
         "redirect_uri": request["redirect_uri"],
         "code_verifier": verifier,
+        **named,
     }
     found: dict[str, Any] = ask_for_tokens(page.demo, form).json()
     return found
 
 
-def refresh(demo: Demo, refresh_token: str) -> requests.Response:
+def refresh(demo: Demo, refresh_token: str, **more: Any) -> requests.Response:
     """Use a refresh token as the app does."""
-    return ask_for_tokens(demo, {"grant_type": "refresh_token", "refresh_token": refresh_token})
+    form = {"grant_type": "refresh_token", "refresh_token": refresh_token, **more}
+    return ask_for_tokens(demo, form)
 
 
-def ask_for_tokens(demo: Demo, form: dict[str, str]) -> requests.Response:
+def ask_for_tokens(demo: Demo, form: dict[str, Any]) -> requests.Response:
     """Return the token endpoint's answer to the app."""
     return send("POST", f"{demo.idp}/token/", data=form, auth=(APP.client_id, APP.secret))

@@ -6,6 +6,7 @@ from testproject.idp.accounts import API
 
 DEMO_APP = os.environ.get("DEMO_APP", "http://localhost:8000")
 DEMO_IDP = os.environ.get("DEMO_IDP", "http://localhost:8001")
+DEMO_API = os.environ.get("DEMO_API", "http://localhost:8002")
 
 SECRET_KEY = "for-the-demo-only-" + "not-a-secret" * 4
 DEBUG = False

@@ -78,7 +78,6 @@ OAUTH2_PROVIDER = {
     # It would end the same user's sign-ins in all other browsers and apps too.
     "OIDC_RP_INITIATED_LOGOUT_DELETE_TOKENS": False,
     "OAUTH2_VALIDATOR_CLASS": "testproject.idp.validators.Validator",
-    "RESOURCE_SERVER_TOKEN_RESOURCE_VALIDATOR": "testproject.idp.validators.is_for",
     "SCOPES": {
         "openid": "Know who you are",
         "email": "See your e-mail address",

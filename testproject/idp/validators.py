@@ -2,33 +2,23 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.utils import timezone
-from oauth2_provider.models import AccessToken, RefreshToken
-from oauth2_provider.oauth2_validators import OAuth2Validator, validate_resource_as_url_prefix
+from oauth2_provider.models import AccessToken, Grant, RefreshToken
+from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error
 
 from testproject.idp.models import SignIn
 
 
-def is_for(request_uri: str, audiences: list[str]) -> bool:
-    """Return whether a token for these resources may be used there (RFC 8707).
-
-    Also at userinfo, whatever it is for: that is how an app learns who has signed in.
-    """
-    if urlsplit(request_uri).path == "/userinfo/":
-        return True
-    return bool(validate_resource_as_url_prefix(request_uri, audiences))
-
-
 class Validator(OAuth2Validator):
     """Tells the user's claims; a refresh neither narrows the grant nor ends older access tokens.
 
     As it comes, django-oauth-toolkit takes the scope and the resources of the last refresh for the
-    grant (against RFC 6749 §6), deletes the access token of the sign-in as soon as another one is
-    given, and answers ``prompt=none`` with a 500.
+    grant (against RFC 6749 §6), and what a sign-in names for what each of its tokens is for. It
+    deletes the access token of the sign-in as soon as another one is given, and answers
+    ``prompt=none`` with a 500.
     """
 
     def get_additional_claims(self) -> dict[str, Callable[[Request], str]]:
@@ -55,12 +45,11 @@ class Validator(OAuth2Validator):
         return _sign_in_of(request).scope
 
     def _check_and_set_request_resource(self, request: Request) -> None:
-        used = getattr(request, "refresh_token_instance", None)
-        if used is not None:
-            # Else a request for no resource would be for those of the last one.
-            used.resource = []
-        super()._check_and_set_request_resource(request)
-        if used is not None and not set(request.resource) <= set(_sign_in_of(request).resources):
+        # Only what this very request names: a sign-in for one resource must still give a token for
+        # the whole API, and one that opens userinfo, where the app learns who has signed in.
+        request.resource = [value for name, value in request.decoded_body if name == "resource"]
+        request.granted_resources = _granted_resources(request)
+        if not set(request.resource) <= set(request.granted_resources):
             raise CustomOAuth2Error(
                 error="invalid_target",
                 description="The user has not been asked for this resource.",
@@ -92,11 +81,18 @@ class Validator(OAuth2Validator):
         refresh_token = super()._create_refresh_token(request, code, access_token, *args)
         sign_in, _ = SignIn.objects.get_or_create(
             pk=refresh_token.token_family,
-            defaults={"scope": access_token.scope, "resources": access_token.resource},
+            defaults={"scope": access_token.scope, "resources": request.granted_resources},
         )
         sign_in.access_tokens.filter(expires__lte=timezone.now()).delete()
         sign_in.access_tokens.add(access_token)
         return refresh_token
+
+
+def _granted_resources(request: Request) -> list[str]:
+    if request.grant_type == "authorization_code":
+        granted: list[str] = Grant.objects.get(code=request.code).resource
+        return granted
+    return _sign_in_of(request).resources
 
 
 def _sign_in_of(request: Request) -> SignIn:
