@@ -73,7 +73,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
     ) -> Any:
         """Return the setting, or what it is at the provider that the user signs in at.
 
-        ``OIDC_TIMEOUT`` is 10 seconds where it is not set.
+        ``OIDC_TIMEOUT`` is 10 seconds where it is not set, or ``None``.
         """
         if self.provider is not None and not self.provider.is_default:
             if attr in _OF_PROVIDER:
@@ -81,7 +81,8 @@ class OIDCAuthenticationBackend(MozillaBackend):
             if attr in _STRICTER:
                 return _STRICTER[attr]
         if attr in _DEFAULTS:
-            args = (_DEFAULTS[attr],)
+            found = MozillaBackend.get_settings(attr, None)
+            return _DEFAULTS[attr] if found is None else found
         return MozillaBackend.get_settings(attr, *args)
 
     @forgets_locals

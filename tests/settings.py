@@ -36,7 +36,11 @@ DATABASES = {
 
 # One store for all tests that do not choose theirs: db, cached_db or cache.
 TMIBFF_STORE = f"django_tmibff.stores.{os.environ.get('TEST_STORE', 'db')}"
-SILENCED_SYSTEM_CHECKS = ["django_tmibff.E003"]  # There is one process.
+SILENCED_SYSTEM_CHECKS = [
+    "django_tmibff.E003",  # There is one process.
+    "django_tmibff.I001",  # Tests name the session cookie as Django does,
+    "django_tmibff.I002",  # and seal as a site does that sets nothing.
+]
 
 # Most tests of failures want the next call to be made; tests/test_outage.py does not.
 TMIBFF_OUTAGE_SECONDS = 0

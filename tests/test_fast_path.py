@@ -18,7 +18,8 @@ from django.test import RequestFactory
 from django.urls import resolve
 from django.utils import timezone
 
-from django_tmibff import checks, middleware, signals, stores, tokens, user_checks
+from django_tmibff import middleware, signals, stores, tokens, user_checks
+from django_tmibff.checks import endpoints
 from django_tmibff.models import TokenSet
 from django_tmibff.stores import caching
 from django_tmibff.warm import reading, recent, usual
@@ -362,7 +363,7 @@ class TestObstacles:
             "mozilla_django_oidc.middleware.SessionRefresh",
         ]
         assert self.said() == []
-        assert checks.check_fast_path(None) == []
+        assert endpoints.check_fast_path(None) == []
 
     @pytest.mark.parametrize(
         ("path", "said"),
@@ -442,22 +443,22 @@ class TestObstacles:
 
     def test_w008_says_so_and_nothing_is_fast(self, signed_in: Any, settings: Any) -> None:
         settings.TMIBFF_WARM_SKIPS = []
-        [message] = checks.check_fast_path(None)
+        [message] = endpoints.check_fast_path(None)
         assert message.id == "django_tmibff.W008"
         assert "tests.test_fast_path.mark_slow would be skipped" in message.msg
         assert not is_fast(signed_in().fetch())
 
     def test_w008_not_where_it_is_not_used(self, settings: Any) -> None:
         settings.MIDDLEWARE = ["site.tenants.Middleware"]
-        assert checks.check_fast_path(None) == []
+        assert endpoints.check_fast_path(None) == []
 
     def test_w008_a_window_needs_a_cache(self, settings: Any) -> None:
         settings.TMIBFF_USER_CHECK_SECONDS = 10
         settings.TMIBFF_STORE = "django_tmibff.stores.db"
-        [message] = checks.check_fast_path(None)
+        [message] = endpoints.check_fast_path(None)
         assert "TMIBFF_USER_CHECK_SECONDS" in message.msg
         settings.TMIBFF_STORE = "django_tmibff.stores.cache"
-        assert checks.check_fast_path(None) == []
+        assert endpoints.check_fast_path(None) == []
 
 
 class TestWindow:

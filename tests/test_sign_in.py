@@ -405,6 +405,13 @@ class TestTimeouts:
         provider.sign_in(page)
         assert {seconds(r) for r in provider.server.mocker.request_history} == {3}
 
+    def test_none_is_no_wish_to_wait_for_good(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        settings.OIDC_TIMEOUT = None
+        provider.sign_in(page)
+        assert {seconds(r) for r in provider.server.mocker.request_history} == {10}
+
     def test_a_pair_of_timeouts_is_one_for_both(
         self, page: Page, provider: OpenIDProvider, settings: Any
     ) -> None:

@@ -1,0 +1,148 @@
+"""Whether the endpoints are where pages look for them, and nothing stands before them (E)."""
+
+import re
+from contextlib import suppress
+from typing import Any
+
+from django.conf import settings as django_settings
+from django.core.checks import CheckMessage, Error
+from django.core.checks import Warning as CheckWarning
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
+from mozilla_django_oidc.middleware import SessionRefresh
+
+from .. import middleware
+from ..conf import settings
+from .helpers import Checks, is_subclass, store_uses_cache
+
+PATHS = {
+    "tmibff-token": "/.well-known/bff-token",
+    "tmibff-sessioninfo": "/.well-known/bff-sessioninfo",
+}
+_CORS = "corsheaders.middleware.CorsMiddleware"
+
+
+def check_session_refresh(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E001: ``SessionRefresh`` answers before any view, with a redirect (E11)."""
+    if not any(is_subclass(path, SessionRefresh) for path in django_settings.MIDDLEWARE):
+        return []
+    missing = [name for name in PATHS if not _is_exempt(name)]
+    if not missing:
+        return []
+    return [
+        Error(
+            f"SessionRefresh would redirect a page's calls to {' and '.join(missing)}.",
+            hint=f"Add to your settings: OIDC_EXEMPT_URLS = {list(PATHS)!r}",
+            id="django_tmibff.E001",
+        )
+    ]
+
+
+def check_paths(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """E007, E008, W011: something else, or nothing, is where pages look for the endpoints (E1)."""
+    if not getattr(django_settings, "ROOT_URLCONF", None):
+        return []
+    problems = (_path_problem(name, path) for name, path in PATHS.items())
+    return [problem for problem in problems if problem is not None]
+
+
+def check_script_name(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W012: the site is not at its host's root, and the endpoints have to be (E1)."""
+    prefix = (django_settings.FORCE_SCRIPT_NAME or "").rstrip("/")
+    if not prefix:
+        return []
+    return [
+        CheckWarning(
+            f"FORCE_SCRIPT_NAME puts this site below {prefix}, and pages look for the endpoints at"
+            " the host's root.",
+            hint=f"Let the proxy hand {' and '.join(PATHS.values())} over to this site too: see"
+            " docs/checks.md. Then silence this check.",
+            id="django_tmibff.W012",
+        )
+    ]
+
+
+def check_cors(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W010: django-cors-headers answers preflights of the endpoints (E4)."""
+    if _CORS not in django_settings.MIDDLEWARE:
+        return []
+    pattern = getattr(django_settings, "CORS_URLS_REGEX", r"^.*$")
+    with suppress(re.error, TypeError):  # Those are corsheaders' own to report.
+        if not any(re.match(pattern, path) for path in PATHS.values()):
+            return []
+    return [
+        CheckWarning(
+            "django-cors-headers tells other origins that they may call the endpoints, which then"
+            " refuse them.",
+            hint='Let CORS_URLS_REGEX match your API alone, such as r"^/api/".',
+            id="django_tmibff.W010",
+        )
+    ]
+
+
+def check_fast_path(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W008: ``WarmTokenMiddleware`` is there, and steps aside."""
+    if middleware.PATH not in django_settings.MIDDLEWARE:
+        return []
+    sentences = list(middleware.obstacles())
+    if settings.user_check_seconds and not store_uses_cache(unless_known=True):
+        sentences.append("TMIBFF_USER_CHECK_SECONDS needs a store with a cache.")
+    return [
+        CheckWarning(
+            f"The fast path is not taken: {sentence}",
+            hint="See docs/fast-path.md, or take WarmTokenMiddleware out of MIDDLEWARE.",
+            id="django_tmibff.W008",
+        )
+        for sentence in sentences
+    ]
+
+
+CHECKS: Checks = (
+    (check_session_refresh, {}),
+    (check_paths, {}),
+    (check_script_name, {}),
+    (check_cors, {}),
+    (check_fast_path, {}),
+)
+
+
+def _is_exempt(name: str) -> bool:
+    exempt = getattr(django_settings, "OIDC_EXEMPT_URLS", [])
+    try:
+        path = reverse(name)
+    except NoReverseMatch:
+        return False
+    patterns = (url for url in exempt if isinstance(url, re.Pattern))
+    return name in exempt or path in exempt or any(p.match(path) for p in patterns)
+
+
+def _path_problem(name: str, path: str) -> CheckMessage | None:
+    try:
+        found = reverse(name)
+    except NoReverseMatch:
+        return CheckWarning(
+            f"No path of this site is named {name}.",
+            hint='Add to your paths, at the root: path("", include("django_tmibff.urls"))',
+            id="django_tmibff.W011",
+        )
+    at_root = "/" + found.removeprefix(get_script_prefix())
+    if at_root != path:
+        return Error(
+            f"Pages look for {name} at {path}, and it is at {at_root}.",
+            hint='Include it at the root, outside of i18n_patterns: path("",'
+            ' include("django_tmibff.urls"))',
+            id="django_tmibff.E007",
+        )
+    if _answers(path) != name:
+        return Error(
+            f"Another route answers at {path}, before the endpoint does.",
+            hint="Let django_tmibff.urls come before routes that take every path.",
+            id="django_tmibff.E008",
+        )
+    return None
+
+
+def _answers(path: str) -> str | None:
+    try:
+        return resolve(path).view_name
+    except Resolver404:
+        return None
