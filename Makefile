@@ -12,9 +12,10 @@ READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 READY_BENCH := $(VENV)/.ready-bench
 READY_DOCS := $(VENV)/.ready-docs
+READY_PACKAGE := $(VENV)/.ready-package
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images attacks docs bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test lint unit reliability demo images attacks docs package bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -24,6 +25,7 @@ help:
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
+	@echo "make package  build the package into dist, check it, and try it in an empty environment"
 	@echo "make docs   build the documentation into build/docs; fails on any warning"
 	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
 	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
@@ -63,11 +65,16 @@ reliability: $(READY)
 demo: $(READY_DEMO)
 	@$(BIN)/python -m testproject.demo --port $(PORT)
 
+# The admin's alone, for else its lists would show the demo's visitors, too.
 images: $(READY)
-	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k "whole_visit or the_admin"
+	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k whole_visit
+	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k test_the_admin
 
 attacks: $(READY)
 	$(BIN)/python -m tests.browser.attacks
+
+package: $(READY_PACKAGE)
+	$(BIN)/python -m tests.package
 
 docs: $(READY_DOCS)
 	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --quiet --keep-going docs build/docs
@@ -104,6 +111,9 @@ $(READY_DEMO): pyproject.toml
 
 $(READY_DOCS): pyproject.toml
 	$(call install,docs)
+
+$(READY_PACKAGE): pyproject.toml
+	$(call install,package)
 
 $(READY_BENCH): pyproject.toml
 	$(call install,bench,[redis])

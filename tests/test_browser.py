@@ -265,17 +265,22 @@ def test_x8_a_resource_that_was_not_granted_is_had_by_asking_the_user(
 ) -> None:
     page = visitor.page
     visitor.sign_in("bob")
-    page.get_by_label("For").select_option(f"{demo.api}/orders")
+    where = page.get_by_label("Where it may be used")
+    where.select_option(f"{demo.api}/orders")
     page.get_by_role("button", name="Get a token").click()
     expect(page.get_by_role("alert")).to_contain_text("invalid_target")
+    expect(page.locator("#token-facts")).to_contain_text("the whole API")
     page.get_by_role("alert").get_by_role("link").click()
     expect(page.locator("#log")).to_contain_text(f"resource={demo.api}/orders")
-    expect(page.locator("#token")).to_be_visible()
-    expect(page.get_by_label("For")).to_have_value(f"{demo.api}/orders")
+    expect(page.locator("#token-facts")).to_contain_text(f"{demo.api}/orders")
+    expect(where).to_have_value(f"{demo.api}/orders")
     page.get_by_role("button", name="Place an order").click()
     expect(page.locator("#api-answer")).to_contain_text("straight from the API")
     page.get_by_role("button", name="Cancel all my orders").click()
     expect(page.locator("#api-answer")).to_contain_text("The token is for another resource")
+    where.select_option("the whole API")
+    page.get_by_role("button", name="Cancel all my orders").click()
+    expect(page.locator("#api-answer")).to_contain_text("scope does not allow it")
 
 
 def test_what_cannot_be_undone_takes_a_sign_in_of_the_last_minute(
@@ -378,7 +383,7 @@ def test_the_page_can_be_used_by_keyboard(visitor: Visitor) -> None:
     for _ in range(20):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id || document.activeElement.value"))
-    assert {"orders:read", "get-token", "read-orders", "place-order"} <= reached
+    assert {"orders:read", "resource", "get-token", "read-orders", "place-order"} <= reached
 
 
 @pytest.fixture(scope="module")

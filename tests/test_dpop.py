@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as given_settings
 from hypothesis import strategies as st
 
-from django_tmibff import checks, dpop, single_flight, stores, tokens
+from django_tmibff import dpop, single_flight, stores, tokens
+from django_tmibff.checks import values
 from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import InvalidDpopProof
@@ -749,7 +750,7 @@ class TestInvalidGrant:
 class TestSettings:
     def test_e002_a_word_that_it_does_not_know(self, settings: Any) -> None:
         settings.TMIBFF_DPOP = "on"
-        [message] = checks.check_settings_usable(None)
+        [message] = values.check_settings_usable(None)
         assert "TMIBFF_DPOP must be one of off, allowed, required" in message.msg
         with pytest.raises(ImproperlyConfigured):
             _ = our_settings.dpop
@@ -757,7 +758,7 @@ class TestSettings:
     def test_e002_a_bound_client_without_it(self, settings: Any) -> None:
         settings.TMIBFF_DPOP = "off"
         settings.TMIBFF_PROVIDERS = {"default": {"dpop_bound_access_tokens": True}}
-        [message] = checks.check_settings_usable(None)
+        [message] = values.check_settings_usable(None)
         assert "['dpop_bound_access_tokens'] needs TMIBFF_DPOP" in message.msg
 
     def test_a_used_proof_is_remembered_as_long_as_it_is_good(

@@ -52,7 +52,7 @@ class Validator(OAuth2Validator):
         if not set(request.resource) <= set(request.granted_resources):
             raise CustomOAuth2Error(
                 error="invalid_target",
-                description="The user has not been asked for this resource.",
+                description="The sign-in has not named this resource.",
                 request=request,
             )
 

@@ -19,6 +19,7 @@ const UNAVAILABLE =
 const MENU = ["A pot of tea", "Bread and butter", "A very small cake", "Jam tarts"];
 
 const $ = (id) => document.getElementById(id);
+const WHOLE_API = $("resource")?.options[0].text;
 
 let signedIn = null; // not known yet
 let leaving = false;
@@ -31,10 +32,11 @@ const lifetimes = new Map();
 // --- the wire -------------------------------------------------------------------------------
 
 function log({ method, url, status, data, milliseconds }) {
-  const where = url.origin === location.origin ? "" : url.host;
+  const host = element("span", "whole", url.origin === location.origin ? "" : url.host);
+  const path = url.pathname + decodeURIComponent(url.search);
   const row = element("tr", "", [
     element("td", "", new Date().toLocaleTimeString()),
-    element("td", "mono", `${method} ${where}${url.pathname}${decodeURIComponent(url.search)}`),
+    element("td", "mono", [`${method} `, host, element("wbr"), path]),
     element("td", status >= 200 && status < 300 ? "good" : "bad", status || "no answer"),
     element("td", "number", Math.round(milliseconds)),
     element("td", "mono", summary(data)),
@@ -143,9 +145,10 @@ function asked() {
 }
 
 async function showToken() {
+  const wanted = asked();
   $("get-token").disabled = true;
   try {
-    keepToken(await getToken(asked()));
+    keepToken(await getToken(wanted), wanted);
   } catch (error) {
     refused(error);
   } finally {
@@ -153,12 +156,17 @@ async function showToken() {
   }
 }
 
-function keepToken(found) {
+function keepToken(found, { resource = WHOLE_API }) {
   hideNotice();
   token = found;
   if (!lifetimes.has(token.access_token)) lifetimes.set(token.access_token, token.expires_in * 1000);
   if (!granted) offerScopes(token.scope ?? "");
-  facts("token-facts", { Token: shortened(token.access_token), Type: token.token_type, Scope: token.scope });
+  facts("token-facts", {
+    Token: shortened(token.access_token),
+    Type: token.token_type,
+    Scope: token.scope,
+    For: resource,
+  });
   const known = claims(token.access_token);
   $("claims").hidden = !known;
   $("claims-text").textContent = known;
@@ -220,12 +228,13 @@ setInterval(showLife, 250);
 // --- the API --------------------------------------------------------------------------------
 
 async function callApi(method, path, body) {
+  const wanted = asked();
   const headers = body ? { "Content-Type": "application/json" } : {};
   const options = { method, headers, body: body && JSON.stringify(body), credentials: "omit" };
   try {
-    const response = await tokenFetch(new URL(path, API), { ...asked(), ...options });
+    const response = await tokenFetch(new URL(path, API), { ...wanted, ...options });
     showApiAnswer(response, await response.json().catch(() => ({})));
-    keepToken(await getToken(asked()));
+    keepToken(await getToken(wanted), wanted);
   } catch (error) {
     if (!(error instanceof TmibffError)) apiIsDown();
     else if (error.error === "insufficient_user_authentication") wantsFreshSignIn(error);
@@ -245,7 +254,7 @@ function showApiAnswer({ ok, status, headers }, data) {
 }
 
 function wantsFreshSignIn({ message, loginUrl }) {
-  notice(`The API wants more. ${message}`, { loginUrl, next: "/?back-for-cancelling" });
+  notice(`The API wants more. ${message}`, { loginUrl, next: here({ "back-for-cancelling": "" }) });
 }
 
 function showOrders(orders) {
@@ -281,10 +290,16 @@ function notice(text, { retry, seconds = 2, loginUrl, next = here(), stays = fal
   if (retry) noticeTimer = setTimeout(retry, seconds * 1000);
 }
 
-/** Return the address of this page with what is chosen: after a sign-in it begins anew. */
-function here() {
+/** Return the address of this page with the resource that is chosen: after a sign-in it begins anew. */
+function here(more = {}) {
   const { resource } = asked();
-  return location.pathname + (resource ? `?${new URLSearchParams({ resource })}` : "");
+  const query = String(new URLSearchParams({ ...(resource ? { resource } : {}), ...more }));
+  return location.pathname + (query && `?${query}`);
+}
+
+function choose(resource) {
+  const listed = [...($("resource")?.options ?? [])].find(({ value }) => value === resource);
+  if (listed) listed.selected = true;
 }
 
 function withNext(loginUrl, next) {
@@ -331,7 +346,7 @@ $("api-missing").hidden = Boolean(API);
 async function begin() {
   const loginError = takeLoginError();
   const query = new URLSearchParams(location.search);
-  for (const option of $("resource")?.options ?? []) option.selected = option.value === (query.get("resource") ?? "");
+  choose(query.get("resource") ?? "");
   // The server knows whether somebody is signed in: no need to ask for an error.
   if ("signedIn" in document.body.dataset) await checkSession();
   else showSignedOut();
