@@ -434,6 +434,10 @@ VIOLATIONS: dict[str, tuple[Violation, set[str]]] = {
     "any scope": (_any_scope, {"T5"}),
     "a malformed scope dropped": (_instead(_malformed_scope_dropped), {"T3", "X1"}),
     "the refused token again": (_instead(lambda r: _without(r, "tmibff-refused")), {"T6"}),
+    "JSON that only Python reads": (
+        _of_success(TOKEN, _with_member("expires_in", float("nan"))),
+        {"E7", "R1", "T1", "B5"},
+    ),
     "sessioninfo as a list": (
         _of_success(SESSION_INFO, lambda right: replace(right, data=["alice"])),
         {"E7", "S1", "S2"},

@@ -1,6 +1,5 @@
 """The site that is looked at from outside: what it is asked, and what it answers."""
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import requests
 from requests.structures import CaseInsensitiveDict
 from requests.utils import get_environ_proxies
 
+from .. import strict_json
 from ..hosts import is_loopback
 
 TOKEN = "/.well-known/bff-token"  # noqa: S105  # a path
@@ -229,8 +229,9 @@ def _answer(call: Call, response: requests.Response) -> Answer:
 def _object(body: bytes) -> dict[str, Any] | None:
     """Return the JSON object (RFC 8259: in UTF-8); ``None`` where the body is none."""
     try:
-        found = json.loads(body.decode("utf-8"))
-    except (ValueError, RecursionError):
+        body.decode("utf-8")
+        found = strict_json.loads(body)
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 
