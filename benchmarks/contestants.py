@@ -51,13 +51,17 @@ class Server(Protocol):
 
 @dataclass(frozen=True)
 class Contestant:
-    """A session at a server; ``unchecked``: what its answer does not depend on."""
+    """A session at a server; ``unchecked``: what its answer does not depend on.
+
+    ``proves``: each request has a DPoP proof.
+    """
 
     name: str
     server: Server = field(repr=False)
     unchecked: str
     path: str = BFF_TOKEN
     tokens: int = 1
+    proves: bool = False
 
 
 ANCHOR = "anchor: Redis session and `request.user`"
@@ -84,6 +88,7 @@ AUTHLIB = "Authlib's client; {} sessions"
 WINDOW = ", users checked once a minute"
 SIXTEEN = ", 16 tokens"
 UUID = ", UUID users"
+PROVES = ", with a DPoP proof"
 
 
 def django_peers(world: World) -> Iterator[Contestant]:
@@ -154,8 +159,12 @@ def default_path(world: World) -> Iterator[Contestant]:
                 yield Contestant(ours(store, engine, SIXTEEN), site, NOTHING, tokens=16)
     uuid = bff(world, "db", REDIS_SESSIONS, uuid=True)
     yield Contestant(ours("db", "Redis", UUID), uuid, NOTHING)
+    for store in ("db", "cached_db"):
+        site = bff(world, store, REDIS_SESSIONS, settings=DPOP)
+        yield Contestant(ours(store, "Redis", PROVES), site, NOTHING, proves=True)
 
 
+DPOP = {"TMIBFF_DPOP": "required"}
 MIDDLEWARE = "django_tmibff.middleware.WarmTokenMiddleware"
 NOT_REACHED = "benchmarks.site.warm.NotReached"
 FAST = {
@@ -188,6 +197,9 @@ def fast_path(world: World) -> Iterator[Contestant]:
         if (store, engine) != ("cached_db", "Redis") or window:
             uuid = bff(world, store, ENGINES[engine], uuid=True, settings=settings)
             yield Contestant(fast(store, engine, window + UUID), uuid, unchecked)
+    for store in ("db", "cached_db"):
+        site = bff(world, store, REDIS_SESSIONS, settings={**FAST, **DPOP})
+        yield Contestant(fast(store, "Redis", PROVES), site, NOTHING, proves=True)
 
 
 def setups(world: World) -> Iterator[Contestant]:

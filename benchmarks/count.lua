@@ -1,9 +1,11 @@
--- For wrk: sends the requests of all cookies in turn, and tells what came back.
+-- For wrk: sends the requests of all cookies in turn, and tells what came back. Behind a cookie, and
+-- a tab, there may be a DPoP proof.
 local requests, next_one = {}, 0
 
 function init(arguments)
-  for cookie in io.lines(arguments[1]) do
-    wrk.headers["Cookie"] = cookie
+  for line in io.lines(arguments[1]) do
+    wrk.headers["Cookie"], wrk.headers["DPoP"] = line:match("([^\t]*)\t?(.*)")
+    if wrk.headers["DPoP"] == "" then wrk.headers["DPoP"] = nil end
     requests[#requests + 1] = wrk.format("GET", wrk.path)
   end
 end

@@ -35,7 +35,8 @@ def drive(
 ) -> int:
     """Ask again and again for that many seconds; return how many answers came.
 
-    ``cookies``: the ``Cookie`` header of each session, in turn. Raises ``RuntimeError`` if any
+    ``cookies``: the ``Cookie`` header of each session, in turn; a DPoP proof may follow behind a
+    tab. Raises ``RuntimeError`` if any
     answer was not a success.
     """
     with tempfile.NamedTemporaryFile("w", suffix=".cookies") as file:

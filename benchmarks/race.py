@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import requests
 
-from benchmarks import cpu, load
+from benchmarks import cpu, load, proofs
 from benchmarks.contestants import Contestant
 from benchmarks.quiet import Alone
 from benchmarks.stored import ACCESS_TOKEN
@@ -73,7 +73,8 @@ class Runner:
         for cookie in self.cookies:
             with requests.Session() as session:
                 session.trust_env = False
-                headers = {**load.HEADERS, "Cookie": cookie}
+                proof = {"DPoP": proofs.proof()} if self.contestant.proves else {}
+                headers = {**load.HEADERS, **proof, "Cookie": cookie}
                 answer = session.get(self.url, headers=headers, timeout=30, allow_redirects=False)
             if answer.status_code != 200 or token_of(answer.text) != ACCESS_TOKEN:
                 what = f"{answer.status_code}: {answer.text[:2000]}"
@@ -82,8 +83,11 @@ class Runner:
     def cost(self, behind: Sequence[int], seconds: int) -> Cost:
         """Ask for that many seconds; ``behind``: the processes of database and cache."""
         pid = self.contestant.server.pid
+        sent = self.cookies
+        if self.contestant.proves:
+            sent = list(proofs.with_proofs(self.cookies, seconds))
         own, others = cpu.seconds(pid), cpu.seconds(*behind)
-        answers = load.drive(self.url, self.cookies, seconds=seconds)
+        answers = load.drive(self.url, sent, seconds=seconds)
         return Cost((cpu.seconds(pid) - own) / answers, (cpu.seconds(*behind) - others) / answers)
 
 

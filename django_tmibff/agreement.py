@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from django.conf import settings as django_settings
 
+from . import dpop
 from .conf import Provider, settings
 from .discovery import Metadata
 from .proposal import MEMBERS, client_auth_methods, endpoint
@@ -25,7 +26,7 @@ class Difference:
 
 def differences(provider: Provider, metadata: Metadata) -> list[Difference]:
     """Return in what the settings of ``provider`` differ from its metadata."""
-    found = [*_endpoints(provider, metadata), *_client_auth(provider, metadata)]
+    found = [*_endpoints(provider, metadata), *_client_auth(provider, metadata), *_dpop(metadata)]
     if settings.uses_oidc or not provider.is_default:
         found += _signing_alg(provider, metadata)
     if settings.uses_oidc and provider.is_default:
@@ -70,6 +71,14 @@ def _client_auth(provider: Provider, metadata: Metadata) -> Iterator[Difference]
         setting = settings.name_of("client_auth", provider.name)
         finding = f"{setting} stands for {method}, which is not offered: see TMIBFF_CLIENT_AUTH."
         yield Difference(setting, finding)
+
+
+def _dpop(metadata: Metadata) -> Iterator[Difference]:
+    """Yield whether the provider takes proofs as pages make them (RFC 9449 §5.1)."""
+    offered = metadata.lists.get("dpop_signing_alg_values_supported", ())
+    if settings.dpop != "off" and dpop.ALG not in offered:
+        finding = f"TMIBFF_DPOP is {settings.dpop!r}, and DPoP with {dpop.ALG} is not offered."
+        yield Difference("TMIBFF_DPOP", finding, breaks=settings.dpop == "required")
 
 
 def _pkce(metadata: Metadata) -> Iterator[Difference]:

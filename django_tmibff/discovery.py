@@ -31,6 +31,7 @@ ENDPOINTS = (
 _REQUIRED = ("authorization_endpoint", "token_endpoint")
 _LISTS = (
     "code_challenge_methods_supported",
+    "dpop_signing_alg_values_supported",
     "grant_types_supported",
     "id_token_signing_alg_values_supported",
     "response_types_supported",

@@ -14,6 +14,7 @@ _KNOWN_ERRORS = frozenset(
         "consent_required",
         "interaction_required",
         "invalid_client",
+        "invalid_dpop_proof",
         "invalid_grant",
         "invalid_request",
         "invalid_resource",
@@ -24,6 +25,7 @@ _KNOWN_ERRORS = frozenset(
         "temporarily_unavailable",
         "unauthorized_client",
         "unsupported_grant_type",
+        "use_dpop_nonce",
     }
 )
 

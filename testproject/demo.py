@@ -145,6 +145,8 @@ class Plan:
             "TMIBFF_RESOURCES": [self.origin("api") + path for path in RESOURCES],
             "TMIBFF_ORIGINS": [self.origin("api")],
             "DEMO_API": self.origin("api"),
+            # Another origin: it has none of the app's cookies, nor its key.
+            "DEMO_THIEF": self.origin("app").replace("localhost", "127.0.0.1"),
             "DEMO_PROVIDER_STOPPED": str(self.provider_stopped),
             # Cookies ignore ports: the provider on the same host has its own.
             "SESSION_COOKIE_NAME": "app_sessionid",

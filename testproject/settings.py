@@ -83,10 +83,14 @@ OIDC_TOKEN_USE_BASIC_AUTH = True
 
 # The API on another origin that the page calls; without one it calls none.
 DEMO_API = ""
+# Where the demo's page takes its token to, to show what that is worth elsewhere.
+DEMO_THIEF = ""
 # The file by which the demo's page has its provider stopped, where a launcher looks for it.
 DEMO_PROVIDER_STOPPED = ""
 # What a page may ask for beyond what was granted at sign-in.
 TMIBFF_SCOPES: list[str] = []
+# The demo's page switches it.
+TMIBFF_DPOP = "off"
 TMIBFF_RESOURCES: list[str] = []
 
 globals().update(json.loads(os.environ.get("TESTPROJECT_SETTINGS", "{}")))

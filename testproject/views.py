@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.test.utils import override_settings
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST
 
@@ -20,6 +21,8 @@ def home(request: HttpRequest) -> HttpResponse:
             "api": settings.DEMO_API,
             "can_stop_provider": bool(settings.DEMO_PROVIDER_STOPPED),
             "more_scopes": " ".join(settings.TMIBFF_SCOPES),
+            "thief": settings.DEMO_THIEF,
+            "tokens_are_bound": settings.TMIBFF_DPOP == "required",
             "resources": settings.TMIBFF_RESOURCES,
         },
     )
@@ -34,6 +37,25 @@ def provider(request: HttpRequest) -> HttpResponse:
     is_stopped = request.POST.get("stopped") == "yes"
     switch.touch() if is_stopped else switch.unlink(missing_ok=True)
     return JsonResponse({"stopped": is_stopped})
+
+
+@require_POST
+def dpop(request: HttpRequest) -> HttpResponse:
+    """Bind tokens to a key of the page's from now on, or do not: the demo's app is one process."""
+    if not settings.DEMO_THIEF:
+        raise Http404
+    is_required = request.POST.get("required") == "yes"
+    # As tests change settings: this one is looked up at each use, and remembered until it changes.
+    override_settings(TMIBFF_DPOP="required" if is_required else "off").enable()
+    return JsonResponse({"required": is_required})
+
+
+@never_cache
+def thief(request: HttpRequest) -> HttpResponse:
+    """Answer with the page of somebody who has got hold of a token."""
+    if f"{request.scheme}://{request.get_host()}" != settings.DEMO_THIEF:
+        raise Http404
+    return render(request, "testproject/thief.html", {"api": settings.DEMO_API})
 
 
 def username(email: str, claims: dict[str, str]) -> str:

@@ -197,6 +197,37 @@ def test_nothing_is_stored_in_the_browser(visitor: Visitor) -> None:
     assert cookies["app_sessionid"]["httpOnly"]
 
 
+def loot(visitor: Visitor) -> list[str]:
+    """Take the token to another origin's page; return what the API answers there."""
+    with visitor.context.expect_page() as opened:
+        visitor.page.get_by_role("button", name="Steal the token").click()
+    page = opened.value
+    for answer in (page.locator("#as-bearer"), page.locator("#with-own-key")):
+        expect(answer).not_to_have_text("…")
+    assert accessibility_findings(page) == []
+    assert "#" not in page.url
+    return [page.locator(f"#{name}").inner_text() for name in ("as-bearer", "with-own-key")]
+
+
+def test_a_stolen_token_is_worth_nothing_once_it_is_bound_to_the_pages_key(
+    visitor: Visitor,
+) -> None:
+    page = visitor.page
+    visitor.sign_in()
+    as_bearer, with_own_key = loot(visitor)
+    assert as_bearer.startswith("200: A pot of tea")
+    assert with_own_key.startswith("401")
+    page.get_by_role("button", name="Bind tokens").click()
+    expect(page.locator("#token-facts")).to_contain_text("DPoP")
+    assert [answer[:3] for answer in loot(visitor)] == ["401", "401"]
+    page.get_by_role("button", name="Read my orders").click()
+    expect(page.locator("#api-answer")).to_contain_text("straight from the API")
+    page.get_by_role("button", name="Hand out bearer tokens").click()
+    expect(page.locator("#token-facts")).to_contain_text("Bearer")
+    assert loot(visitor)[0].startswith("200")
+    assert visitor.complaints == []
+
+
 def test_x2_a_sign_out_in_another_tab_is_said_and_the_way_on_offered(visitor: Visitor) -> None:
     visitor.sign_in()
     other = visitor.open()

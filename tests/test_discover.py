@@ -684,6 +684,17 @@ class TestCheck:
         printed = Printed(ISSUER, "--check")
         assert printed.failed.endswith(": TMIBFF_PROVIDERS['default']['token_endpoint'].")
 
+    @pytest.mark.parametrize("choice", ["allowed", "required"])
+    def test_proofs_that_the_provider_does_not_take(
+        self, published: Published, settings: Any, choice: str
+    ) -> None:
+        settings.TMIBFF_DPOP = choice
+        assert Printed(ISSUER, "--check").failed.endswith(": TMIBFF_DPOP.")
+        published.says(dpop_signing_alg_values_supported=["RS256"])
+        assert Printed(ISSUER, "--check").failed.endswith(": TMIBFF_DPOP.")
+        published.says(dpop_signing_alg_values_supported=["RS256", "ES256"])
+        assert not Printed(ISSUER, "--check").failed
+
     def test_several_at_once(self, published: Published, settings: Any) -> None:
         settings.OIDC_OP_TOKEN_ENDPOINT = settings.OIDC_OP_JWKS_ENDPOINT = "https://x.example/"
         printed = Printed(ISSUER, "--check")

@@ -22,10 +22,11 @@ ROOT_URLCONF = "testproject.api.urls"
 USE_TZ = True
 
 # The token comes in a header that only the page's own script can set: no cookies, no credentials.
-CORS_ALLOWED_ORIGINS = [DEMO_APP]
-CORS_EXPOSE_HEADERS = ["WWW-Authenticate", "Retry-After"]
+# The thief's page is let in for show: one in earnest needs no browser, and asks nobody.
+CORS_ALLOWED_ORIGINS = [DEMO_APP, DEMO_APP.replace("localhost", "127.0.0.1")]
+CORS_EXPOSE_HEADERS = ["WWW-Authenticate", "Retry-After", "DPoP-Nonce"]
 CORS_ALLOW_METHODS = ["GET", "POST", "OPTIONS"]
-CORS_ALLOW_HEADERS = ["authorization", "content-type"]
+CORS_ALLOW_HEADERS = ["authorization", "content-type", "dpop"]
 
 INTROSPECTION_ENDPOINT = f"{DEMO_IDP}/introspect/"
 INTROSPECTION_CLIENT = (API.client_id, API.secret)

@@ -1,4 +1,7 @@
-"""Whose request it is, and whether they may: RFC 6750, with the provider's word (RFC 7662)."""
+"""Whose request it is, and whether they may: RFC 6750, with the provider's word (RFC 7662).
+
+And RFC 9449 §7: a token that is bound to a key comes with a proof of that key.
+"""
 
 import re
 import time
@@ -11,11 +14,17 @@ import requests
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-_BEARER = re.compile(r"Bearer +(?P<token>[A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
+from testproject import proofs
+
+_TOKEN = re.compile(r"(?P<scheme>Bearer|DPoP) +(?P<token>[A-Za-z0-9._~+/-]+=*) *", re.IGNORECASE)
 
 
 class ProviderUnavailable(Exception):
     """The OpenID Provider gave no answer that says anything about the token."""
+
+
+class TokenRefused(Exception):
+    """The token does not say who calls; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +34,7 @@ class Caller:
     username: str
     scope: frozenset[str]
     signed_in_at: float
+    jkt: str | None
     audience: frozenset[str]
 
     def may_be_at(self, path: str) -> bool:
@@ -49,13 +59,12 @@ def requires(
             header = request.headers.get("Authorization")
             if header is None:
                 return _refused(401)
-            found = _BEARER.fullmatch(header)
             try:
-                caller = _introspect(found["token"]) if found else None
+                caller = _caller(request, header)
             except ProviderUnavailable:
                 return _unavailable()
-            if caller is None or not caller.may_be_at(request.path):
-                return _token_is_invalid(caller)
+            except TokenRefused as refused:
+                return _refused(401, "invalid_token", str(refused))
             if scope not in caller.scope:
                 return _refused(403, "insufficient_scope", f"This needs {scope}.", scope)
             if max_age is not None and time.time() - caller.signed_in_at > max_age:
@@ -67,6 +76,30 @@ def requires(
     return decorate
 
 
+def _caller(request: HttpRequest, header: str) -> Caller:
+    """Return who calls with that ``Authorization``; raises ``TokenRefused``."""
+    found = _TOKEN.fullmatch(header)
+    caller = _introspect(found["token"]) if found else None
+    if caller is None or found is None:
+        raise TokenRefused("The token is unknown, expired or revoked.")
+    if not caller.may_be_at(request.path):
+        raise TokenRefused("The token is for another resource.")
+    if not _proves(request, caller, **found.groupdict()):
+        bound = "no key" if caller.jkt is None else "a key of its page's"
+        raise TokenRefused(f"The token is bound to {bound}.")
+    return caller
+
+
+def _proves(request: HttpRequest, caller: Caller, scheme: str, token: str) -> bool:
+    """Return whether whoever has sent the token has its key, if it has one."""
+    if caller.jkt is None or scheme.lower() != "dpop":
+        return caller.jkt is None and scheme.lower() == "bearer"
+    try:
+        return proofs.verified(request, settings.DEMO_API, access_token=token) == caller.jkt
+    except proofs.ProofRefused:
+        return False
+
+
 def _introspect(token: str) -> Caller | None:
     """Return who the token is from, ``None`` if it is not good; asks anew for every call."""
     known = _ask_provider(token)
@@ -76,6 +109,7 @@ def _introspect(token: str) -> Caller | None:
         username=str(known.get("username", "")),
         scope=frozenset(str(known.get("scope", "")).split()),
         signed_in_at=float(known.get("auth_time", 0)),
+        jkt=known.get("cnf", {}).get("jkt"),
         audience=_audience(known.get("aud") or []),
     )
 
@@ -102,12 +136,6 @@ def _ask_provider(token: str) -> dict[str, Any]:
     if not isinstance(known, dict):
         raise ProviderUnavailable
     return known
-
-
-def _token_is_invalid(caller: Caller | None) -> HttpResponse:
-    unknown, elsewhere = "unknown, expired or revoked", "for another resource"
-    description = f"The token is {unknown if caller is None else elsewhere}."
-    return _refused(401, "invalid_token", description)
 
 
 def _sign_in_is_too_old(max_age: int) -> HttpResponse:

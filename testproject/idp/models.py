@@ -1,4 +1,4 @@
-"""What django-oauth-toolkit does not remember: the sign-in from which tokens come."""
+"""What django-oauth-toolkit does not remember: a token's sign-in, and the key it is bound to."""
 
 from django.db import models
 from oauth2_provider.models import AccessToken, RefreshToken
@@ -28,3 +28,16 @@ class SignIn(models.Model):
     def __str__(self) -> str:
         """Return what tells it from others."""
         return str(self.token_family)
+
+
+class Binding(models.Model):
+    """The key that an access token is bound to, by its thumbprint (RFC 9449 §6)."""
+
+    access_token = models.OneToOneField(
+        AccessToken, on_delete=models.CASCADE, primary_key=True, related_name="binding"
+    )
+    jkt = models.CharField(max_length=43)
+
+    def __str__(self) -> str:
+        """Return the thumbprint."""
+        return self.jkt

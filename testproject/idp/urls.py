@@ -5,7 +5,7 @@ from django.urls import include, path
 from django.views.generic import TemplateView
 from oauth2_provider import views
 
-from testproject.idp.views import AuthorizationView, IntrospectTokenView
+from testproject.idp.views import AuthorizationView, IntrospectTokenView, TokenView
 
 # Not all of oauth2_provider.urls: there, whoever has signed in may register clients.
 protocol = [
@@ -16,7 +16,7 @@ protocol = [
     ),
     path(".well-known/jwks.json", views.JwksInfoView.as_view(), name="jwks-info"),
     path("authorize/", AuthorizationView.as_view(), name="authorize"),
-    path("token/", views.TokenView.as_view(), name="token"),
+    path("token/", TokenView.as_view(), name="token"),
     path("revoke/", views.RevokeTokenView.as_view(), name="revoke-token"),
     path("introspect/", IntrospectTokenView.as_view(), name="introspect"),
     path("userinfo/", views.UserInfoView.as_view(), name="user-info"),

@@ -9,7 +9,7 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error
 
-from testproject.idp.models import SignIn
+from testproject.idp.models import Binding, SignIn
 
 
 class Validator(OAuth2Validator):
@@ -55,6 +55,11 @@ class Validator(OAuth2Validator):
                 description="The sign-in has not named this resource.",
                 request=request,
             )
+
+    def validate_bearer_token(self, token: str, scopes: list[str], request: Request) -> bool:
+        """Return whether userinfo may be told to whoever has the token: not if a key is wanted."""
+        is_valid = bool(super().validate_bearer_token(token, scopes, request))
+        return is_valid and not Binding.objects.filter(access_token=request.access_token).exists()
 
     def validate_refresh_token(self, *args: Any, **kwargs: Any) -> bool:
         """Return whether the token may be used; its reuse ends all tokens of the sign-in."""

@@ -2,7 +2,7 @@
 
 const nonces = new Map(); // what each origin wants next
 let endpoint;
-let ahead; // the server's clock, in seconds
+let ahead = 0; // the server's clock, in seconds
 let signer;
 
 export function learn({ token_endpoint, nonce, now }, sentAt) {
