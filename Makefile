@@ -12,10 +12,11 @@ READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 READY_BENCH := $(VENV)/.ready-bench
 READY_DOCS := $(VENV)/.ready-docs
+READY_MATRIX := $(VENV)/.ready-matrix
 READY_PACKAGE := $(VENV)/.ready-package
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images attacks docs package bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test lint unit reliability demo images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -26,6 +27,7 @@ help:
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
 	@echo "make package  build the package into dist, check it, and try it in an empty environment"
+	@echo "make matrix  the unit tests on each Python and Django; TOX='-e py313-django61' for one of them"
 	@echo "make docs   build the documentation into build/docs; fails on any warning"
 	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
 	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
@@ -73,6 +75,9 @@ images: $(READY)
 attacks: $(READY)
 	$(BIN)/python -m tests.browser.attacks
 
+matrix: $(READY_MATRIX)
+	$(BIN)/tox run --quiet $(TOX)
+
 package: $(READY_PACKAGE)
 	$(BIN)/python -m tests.package
 
@@ -114,6 +119,9 @@ $(READY_DOCS): pyproject.toml
 
 $(READY_PACKAGE): pyproject.toml
 	$(call install,package)
+
+$(READY_MATRIX): pyproject.toml
+	$(call install,matrix)
 
 $(READY_BENCH): pyproject.toml
 	$(call install,bench,[redis])

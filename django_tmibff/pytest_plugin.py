@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .testing.live import LiveAuthorizationServer
+    from .testing.provider import LiveOpenIDProvider
     from .testing.wire import AuthorizationServer
 
 
@@ -27,11 +27,11 @@ def tmibff_authorization_server(request: pytest.FixtureRequest) -> "Iterator[Aut
 
 
 @pytest.fixture
-def tmibff_live_authorization_server() -> "Iterator[LiveAuthorizationServer]":
-    """Run an authorization server on a port of this machine, and let your settings name it."""
+def tmibff_live_authorization_server() -> "Iterator[LiveOpenIDProvider]":
+    """Run an OpenID Provider on a port of this machine, and let your settings name it."""
     from django.test import override_settings
 
-    from .testing.live import LiveAuthorizationServer
+    from .testing.provider import LiveOpenIDProvider
 
-    with LiveAuthorizationServer() as server, override_settings(**server.django_settings()):
+    with LiveOpenIDProvider() as server, override_settings(**server.django_settings()):
         yield server

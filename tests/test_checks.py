@@ -493,6 +493,7 @@ def test_w016_a_store_and_a_cache_that_do_not_fit(
 
 @pytest.mark.parametrize("hides", [True, False])
 def test_w016_a_redis_that_hides_its_failures(settings: Any, hides: bool) -> None:
+    pytest.importorskip("django_redis", reason="The extra redis is not installed.")
     settings.TMIBFF_STORE = "django_tmibff.stores.cache"
     cache = {"BACKEND": "django_redis.cache.RedisCache", "LOCATION": "redis://127.0.0.1:1/0"}
     settings.CACHES = {"default": {**cache, "OPTIONS": {"IGNORE_EXCEPTIONS": hides}}}

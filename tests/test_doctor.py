@@ -81,6 +81,13 @@ class TestSystemChecks:
         assert (verdict.outcome, verdict.subject) == (Outcome.WARNING, "django_tmibff.W001")
         assert names(verdict, "SESSION_COOKIE_SECURE")
 
+    def test_the_worst_is_said_first(self, settings: Any) -> None:
+        settings.SILENCED_SYSTEM_CHECKS = ["django_tmibff.E003"]
+        settings.SESSION_COOKIE_SECURE = False
+        settings.TMIBFF_NARROWER_SCOPE = "maybe"
+        said = [verdict.outcome for verdict in deployment.system_checks()]
+        assert said == [Outcome.FAILED, Outcome.WARNING, Outcome.NOTE, Outcome.NOTE]
+
     def test_an_error_is_a_failure(self, settings: Any) -> None:
         settings.TMIBFF_NARROWER_SCOPE = "maybe"
         verdict = only(deployment.system_checks())

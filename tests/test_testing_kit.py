@@ -1,5 +1,6 @@
 """The testing kit: docs/testing.md word for word, and what its fixtures cost and need."""
 
+import json
 import os
 import re
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tomllib
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from django.conf import settings as django_settings
@@ -14,7 +16,8 @@ from django.conf import settings as django_settings
 from django_tmibff import tokens
 from django_tmibff.testing import sign_in, wire
 from django_tmibff.testing.live import LiveAuthorizationServer
-from tests.page import Page
+from django_tmibff.testing.provider import LiveOpenIDProvider
+from tests.page import SESSION_INFO, Page
 from tests.real.http import send
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -61,7 +64,7 @@ class TestDocumentation:
         (tmp_path / "pytest.ini").write_text("[pytest]\ndjango_find_project = false\n")
         printed = run(tmp_path, "-m", "pytest", "--ds=tests.settings", *files)
         assert len(files) == 4
-        assert re.search(r"\b8 passed", printed)
+        assert re.search(r"\b9 passed", printed)
 
 
 class TestPlugin:
@@ -196,3 +199,57 @@ class TestLive:
         address = django_settings.OIDC_OP_TOKEN_ENDPOINT
         assert send("POST", address).json() == {"error": "invalid_client"}
         assert live.is_alive(response["refresh_token"])
+
+
+@pytest.mark.django_db
+class TestSignInThere:
+    @pytest.fixture
+    def there(self, settings: Any) -> Any:
+        with LiveOpenIDProvider() as server:
+            for name, value in server.django_settings().items():
+                setattr(settings, name, value)
+            yield server
+
+    def test_who_comes_is_who_it_says(self, page: Page, there: LiveOpenIDProvider) -> None:
+        there.claims = {"sub": "bob", "email": "bob@op.example", "name": "Bob"}
+        self.callback(page, there)
+        info = json.loads(page.fetch(SESSION_INFO).content)
+        assert (info["iss"], info["sub"], info["name"]) == (there.issuer, "bob", "Bob")
+        assert there.is_alive(page.token()["access_token"])
+
+    def test_it_refuses_where_it_is_told_to(self, page: Page, there: LiveOpenIDProvider) -> None:
+        there.error = "access_denied"
+        assert self.callback(page, there).status_code == 302
+        assert page.refusal()["error"] == "invalid_session"
+
+    def test_a_code_is_redeemed_once_and_by_who_asked_alone(
+        self, page: Page, there: LiveOpenIDProvider, settings: Any
+    ) -> None:
+        """PKCE, RFC 7636 §4.6."""
+        asked = page.navigate("/bff/login")["Location"]
+        arrived = send("GET", asked, allow_redirects=False).headers["Location"]
+        form = {
+            "grant_type": "authorization_code",
+            "code": parse_qs(urlsplit(arrived).query)["code"][0],
+            "redirect_uri": arrived.partition("?")[0],
+            "code_verifier": "a guess",
+            "client_id": settings.OIDC_RP_CLIENT_ID,
+            "client_secret": settings.OIDC_RP_CLIENT_SECRET,
+        }
+        for _ in range(2):
+            answer = send("POST", settings.OIDC_OP_TOKEN_ENDPOINT, data=form)
+            assert answer.json() == {"error": "invalid_grant"}
+
+    def test_there_is_nothing_without_pkce_or_without_a_token(
+        self, there: LiveOpenIDProvider
+    ) -> None:
+        assert send("GET", f"{there.issuer}/authorize?redirect_uri=x").status_code == 400
+        assert send("GET", f"{there.issuer}/userinfo").status_code == 401
+        assert send("GET", f"{there.issuer}/elsewhere").status_code == 404
+
+    def callback(self, page: Page, there: LiveOpenIDProvider) -> Any:
+        """Follow the app to the provider and back; return the callback's answer."""
+        asked = page.navigate("/bff/login")["Location"]
+        assert asked.startswith(there.issuer)
+        back = urlsplit(send("GET", asked, allow_redirects=False).headers["Location"])
+        return page.get(f"{back.path}?{back.query}", secure=True)

@@ -41,7 +41,8 @@ def system_checks() -> Iterator[Verdict]:
     messages = django_checks.run_checks(tags=tags, include_deployment_checks=True)
     ours = [one for one in messages if str(one.id).startswith("django_tmibff.")]
     heard = [one for one in ours if not one.is_silenced()]
-    for message in heard:
+    # Django runs them in no order.
+    for message in sorted(heard, key=lambda one: (-one.level, str(one.id))):
         outcome = _LEVELS.get(message.level, Outcome.NOTE)
         finding = " ".join(filter(None, [message.msg, message.hint]))
         yield Verdict("check", outcome, finding, subject=str(message.id))

@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import parse_qsl, unquote_plus
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 CLIENT_ID = "strict-client"
 CLIENT_SECRET = "strict-secret"  # noqa: S105  # of nobody's
@@ -53,13 +54,14 @@ class LiveAuthorizationServer:
     ``refreshes`` that succeeded, ``reuses`` of a refresh token that had been rotated already,
     ``revocations`` asked for; ``revoked``: the tokens for which they were. Families are what comes
     of one sign-in, and have numbers, later ones higher: ``renewed`` is the one that was refreshed
-    last, ``reused`` are all of which an old refresh token was sent again.
+    last, ``reused`` are all of which an old refresh token was sent again. Nobody signs in here: see
+    ``LiveOpenIDProvider``.
     """
 
     def __init__(self, port: int | None = None) -> None:
         """Take that port of 127.0.0.1, or choose a free one."""
         self._port = _free_port() if port is None else port
-        self._origin = f"http://127.0.0.1:{self._port}"
+        self.issuer = f"http://127.0.0.1:{self._port}"
         self._lock = threading.Lock()
         self._numbers = itertools.count(1)
         self._families: dict[str, _Family] = {}  # by each refresh token there ever was
@@ -78,7 +80,7 @@ class LiveAuthorizationServer:
 
     def start(self) -> None:
         """Listen from now on."""
-        self._server = _Server(self._port, self._answer, self._seconds)
+        self._server = _Server(self._port, self._answer, self._page, self._seconds)
         threading.Thread(target=self._server.serve_forever, args=[0.02], daemon=True).start()
 
     def stop(self) -> None:
@@ -116,9 +118,9 @@ class LiveAuthorizationServer:
     def django_settings(self) -> dict[str, Any]:
         """Return the settings with which a project is this server's client."""
         return {
-            "OIDC_OP_ISSUER": self._origin,
-            "OIDC_OP_TOKEN_ENDPOINT": f"{self._origin}/token",
-            "OIDC_OP_REVOCATION_ENDPOINT": f"{self._origin}/revoke",
+            "OIDC_OP_ISSUER": self.issuer,
+            "OIDC_OP_TOKEN_ENDPOINT": f"{self.issuer}/token",
+            "OIDC_OP_REVOCATION_ENDPOINT": f"{self.issuer}/revoke",
             "OIDC_RP_CLIENT_ID": CLIENT_ID,
             "OIDC_RP_CLIENT_SECRET": CLIENT_SECRET,
         }
@@ -126,7 +128,10 @@ class LiveAuthorizationServer:
     def new_family(self, access_token_ttl: float = 3600) -> dict[str, Any]:
         """Return the token response of a new sign-in; all its access tokens live that long."""
         with self._lock:
-            return self._issue(_Family(next(self._numbers), access_token_ttl), SCOPE)
+            return self._new_family(access_token_ttl)
+
+    def _new_family(self, access_token_ttl: float) -> dict[str, Any]:
+        return self._issue(_Family(next(self._numbers), access_token_ttl), SCOPE)
 
     def is_alive(self, token: str) -> bool:
         """Return whether this access token, or this refresh token, is good for anything now."""
@@ -161,9 +166,16 @@ class LiveAuthorizationServer:
                 return self._revoke(form)
         return 404, {}
 
+    def _page(self, path: str, authorization: str, query: Form) -> Answer:
+        """Return the answer to a GET, whose client need not be ours."""
+        return 404, {}
+
     def _token(self, form: Form) -> Answer:
-        if form.get("grant_type") != "refresh_token":
-            return 400, {"error": "unsupported_grant_type"}
+        if form.get("grant_type") == "refresh_token":
+            return self._refresh(form)
+        return 400, {"error": "unsupported_grant_type"}
+
+    def _refresh(self, form: Form) -> Answer:
         family = self._families.get(form.get("refresh_token", ""))
         if family is None or family.refresh_token != form["refresh_token"]:
             self._punish_reuse(family)
@@ -238,9 +250,11 @@ class _Server(ThreadingHTTPServer):
         self,
         port: int,
         answer: Callable[[str, str, Form], Answer],
+        page: Callable[[str, str, Form], Answer],
         seconds: Callable[[], float],
     ) -> None:
         self.answer = answer
+        self.page = page
         self.seconds = seconds
         self.stopping = threading.Event()
         self._connections: set[socket.socket] = set()
@@ -278,10 +292,18 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _Server
 
-    def do_POST(self) -> None:
-        status, data = self.server.answer(
-            self.path, self.headers.get("Authorization", ""), self._form()
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        authorization = self.headers.get("Authorization", "")
+        self._wait_and_send(
+            *self.server.page(parts.path, authorization, dict(parse_qsl(parts.query)))
         )
+
+    def do_POST(self) -> None:
+        authorization = self.headers.get("Authorization", "")
+        self._wait_and_send(*self.server.answer(self.path, authorization, self._form()))
+
+    def _wait_and_send(self, status: int, data: Mapping[str, Any]) -> None:
         if self.server.stopping.wait(self.server.seconds()):
             self.close_connection = True
             return
@@ -297,6 +319,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, data: Mapping[str, Any]) -> None:
         body = json.dumps(data).encode()
         self.send_response(status)
+        if status == HTTPStatus.FOUND:
+            self.send_header("Location", data["location"])
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Cache-Control", "no-store")

@@ -14,6 +14,7 @@ from tests.metadata import settings_in
 from tests.real.gunicorn import PROJECT, environment
 
 TIMEOUT_SECONDS = 120
+OUTCOMES = ("not tried", "ok", "note", "warning", "failed")
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ class Ended:
 
     @property
     def outcomes(self) -> dict[str, str]:
-        """The outcome of each probe; of several, the last."""
-        return {verdict["probe"]: verdict["outcome"] for verdict in self.verdicts}
+        """The outcome of each probe; of several, the worst."""
+        by_badness = sorted(self.verdicts, key=lambda one: OUTCOMES.index(one["outcome"]))
+        return {verdict["probe"]: verdict["outcome"] for verdict in by_badness}
 
     @property
     def answers(self) -> dict[str, str]:
