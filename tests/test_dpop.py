@@ -135,6 +135,19 @@ class TestBearer:
         assert refused(page, None)["error"] == "invalid_dpop_proof"
         assert given_token(page, key)["access_token"] == "bound-1"
 
+    @pytest.mark.parametrize("choice", ["ask", "ask-strict", "serve"])
+    def test_nor_in_place_of_a_narrower_one_that_is_bound(
+        self, signed_in: Any, server: Any, settings: Any, key: PageKey, choice: str
+    ) -> None:
+        """R7."""
+        settings.TMIBFF_DPOP = "off"
+        settings.TMIBFF_NARROWER_SCOPE = choice
+        page = signed_in()
+        settings.TMIBFF_DPOP = "required"
+        server._queue[0]["json"]["scope"] = "openid"
+        assert given_token(page, key, scope="openid")["access_token"] == "bound-1"
+        assert "DPoP" in server.headers[0]
+
     def test_in_place_of_a_bound_one_it_is_refused_and_the_refresh_token_kept(
         self, signed_in: Any, authorization_server: Any, key: PageKey, token_set: Any, caplog: Any
     ) -> None:
@@ -214,6 +227,14 @@ class TestPin:
         assert answer["login_url"] == "/bff/login"
         assert refused(page, PageKey().proof(), scope="email")["error"] == "invalid_dpop_proof"
         assert server.calls == 1
+
+    def test_and_keeps_nobody_from_renewing(
+        self, signed_in: Any, server: Any, key: PageKey, monkeypatch: Any
+    ) -> None:
+        page = signed_in()
+        given_token(page, key)
+        monkeypatch.setattr(type(TokenSet.objects), "take_lease", None)
+        assert refused(page, PageKey().proof())["error"] == "invalid_dpop_proof"
 
     def test_also_after_a_call_that_came_to_nothing(
         self, signed_in: Any, authorization_server: Any, key: PageKey, token_set: Any
@@ -363,6 +384,16 @@ class TestNonce:
         )
         given_token(page, key)
         assert json.loads(page.fetch(SESSION_INFO).content)["dpop"]["nonce"] == "n-2"
+
+    def test_that_of_another_refusal_is_remembered_and_not_passed_on(
+        self, signed_in: Any, authorization_server: Any, key: PageKey
+    ) -> None:
+        """A page would take it for a request to repeat."""
+        page = signed_in()
+        authorization_server.refuses("invalid_scope")
+        authorization_server._queue[-1]["headers"] = {"DPoP-Nonce": "n-3"}
+        assert "DPoP-Nonce" not in ask(page, key.proof(), scope="email").headers
+        assert json.loads(page.fetch(SESSION_INFO).content)["dpop"]["nonce"] == "n-3"
 
     @pytest.mark.parametrize("nonce", ["two words", 'quo"ted', "x" * 600, "é", "a, b"])
     def test_one_that_is_none_is_not_passed_on(
