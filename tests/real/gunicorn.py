@@ -78,7 +78,8 @@ class Gunicorn(Server):
 
 
 def _tls(certificate: Path, key: Path) -> list[str]:
-    return [f"--certfile={certificate}", f"--keyfile={key}"]
+    # Browsers connect in advance: if such a connection is closed, the page that needs it fails.
+    return [f"--certfile={certificate}", f"--keyfile={key}", "--keep-alive=60"]
 
 
 def migrate(settings: Mapping[str, Any], project: str = "testproject") -> None:
