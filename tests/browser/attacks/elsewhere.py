@@ -71,6 +71,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(WORKER.read_text(), content_type="text/javascript")
         elif parts.path == "/sandbox":
             self._send(f'<!doctype html><iframe sandbox="{SANDBOX}" src="/"></iframe>')
+        elif parts.path == "/framing":
+            self._send(f'<!doctype html><iframe src="{query["url"][0]}"></iframe>')
         else:
             self.server.states.update(query.get("state", []))
             self._send("<!doctype html><title>Elsewhere</title><body>")

@@ -31,7 +31,12 @@ class Provider(RawServer):
     @property
     def calls(self) -> int:
         """How often it was asked for something other than its public keys."""
-        return sum(not request.startswith(KEYS) for request in self.requests)
+        return len(self.requests) - self.key_requests
+
+    @property
+    def key_requests(self) -> int:
+        """How often it was asked for its public keys."""
+        return sum(request.startswith(KEYS) for request in self.requests)
 
     def django_settings(self) -> dict[str, Any]:
         """Return the settings with which a site is its client."""

@@ -3,7 +3,8 @@
 import base64
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,14 @@ class Scene(Startable):
         self.provider = Provider()
         self._folder = folder
         self._record = folder / "record"
+        self._record.touch()
+        self._recorded = 0
+        self._arrivals: dict[int, list[Arrival]] = defaultdict(list)
         self._certificate = make_certificate(folder)
         self._elsewhere = Elsewhere(self._certificate)
+        # A connection that a browser has made in advance keeps a thread.
         self._site = Gunicorn(
-            folder, self._settings(), threads=8, project=PROJECT, certificate=self._certificate
+            folder, self._settings(), threads=64, project=PROJECT, certificate=self._certificate
         )
         self._pages: set[Page] = set()
         self._running = ExitStack()
@@ -145,10 +150,15 @@ class Scene(Startable):
         page.goto(url)
         page.close()
 
-    def arrivals(self) -> list[Arrival]:
-        """Return all requests that have arrived at the site with the number of an attack."""
-        lines = self._record.read_text().splitlines() if self._record.exists() else []
-        return [Arrival(**json.loads(line)) for line in lines]
+    def arrivals(self) -> Mapping[int, Sequence[Arrival]]:
+        """Return all requests that have arrived at the site, by the number of their attack."""
+        with self._record.open() as record:
+            record.seek(self._recorded)
+            for line in record.read().splitlines():
+                arrival = Arrival(**json.loads(line))
+                self._arrivals[arrival.number].append(arrival)
+            self._recorded = record.tell()
+        return self._arrivals
 
     def log(self) -> str:
         """Return what the site has logged."""

@@ -34,15 +34,23 @@ class Origin:
 
     ``url`` is its page's, with places for the ports of ``site`` and ``elsewhere``, and for a
     ``folder``; ``frame`` is the number of its frame there. ``host`` is where it finds the site.
+    ``is_own``: it is the site's.
     """
 
     name: str
     url: str
     frame: int = 0
     host: str = "app.test"
+    is_own: bool = False
 
 
-OWN = Origin("own page", "https://app.test:{site}/page")
+OWN = Origin("own page", "https://app.test:{site}/page", is_own=True)
+FRAMED = Origin(
+    "own page, framed",
+    "https://evil.example:{elsewhere}/framing?url=https://app.test:{site}/page",
+    frame=1,
+    is_own=True,
+)
 CROSS_SITE = Origin("cross-site", "https://evil.example:{elsewhere}/")
 SANDBOX = Origin("sandboxed frame", "https://evil.example:{elsewhere}/sandbox", frame=1)
 SIBLING = Origin("sibling subdomain", "https://evil.app.test:{elsewhere}/")
@@ -61,8 +69,8 @@ class Setup:
 
     ``same_site``: of the session cookie. ``token_seconds``: how long the victim's access token
     lives; one that has expired costs a call to the authorization server. ``navigating``: the
-    origins that use frames and windows too. ``controls``: the origins that may do what attackers
-    may not. ``settings``: Django's.
+    origins that use frames and windows too. ``own``: the site's pages that do the same
+    afterwards. ``by_hand``: so does the user. ``settings``: Django's.
     """
 
     name: str
@@ -70,24 +78,29 @@ class Setup:
     token_seconds: int = 1
     origins: tuple[Origin, ...] = ATTACKERS
     navigating: tuple[Origin, ...] = (OWN, *ATTACKERS)
-    controls: tuple[Origin, ...] = ()
-    settings: dict[str, Any] = field(default_factory=dict)
+    own: tuple[Origin, ...] = ()
+    by_hand: bool = False
+    settings: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
-WORST = Setup("worst", controls=(OWN,))
+# All cookies go everywhere, and whoever got past the guard would have the provider asked.
+WORST = Setup("worst", own=(OWN, FRAMED), by_hand=True)
 LAX = Setup("lax", same_site="Lax", origins=(CROSS_SITE,))
 STRICT = Setup("strict", same_site="Strict", origins=(CROSS_SITE,))
+# All else that the site has is open to all; what is stored is handed out in front of everything.
 # Sharing with other origins is about what scripts read: one origin's navigations will do.
 OPEN = Setup(
     "open",
     token_seconds=3600,
     navigating=(CROSS_SITE,),
-    controls=(OWN,),
+    own=(OWN,),
     settings={"OPEN_TO_ALL": True},
 )
 WEAKENED = Setup(
     "weakened",
     token_seconds=3600,
+    origins=(CROSS_SITE, SANDBOX, SIBLING),
     navigating=(CROSS_SITE,),
     settings={"OPEN_TO_ALL": True, "WEAKENED": True},
 )
+SETUPS = (WORST, LAX, STRICT, OPEN, WEAKENED)
