@@ -164,6 +164,9 @@ class TestFromOurOwnPage:
         ):
             assert found[setup, (group, means, page)] == READS
 
+    def test_r6_that_has_the_authorization_server_asked(self, attacked: Attacked) -> None:
+        assert attacked(WORST).calls_afterwards > attacked(WORST).calls
+
     @GUARDED
     def test_b5_it_signs_out(self, attacked: Attacked, setup: Setup) -> None:
         status, text = attacked(setup).signed_out

@@ -139,8 +139,9 @@ class Battery:
         results.token, results.info = scene.fetch(TOKEN), scene.fetch(SESSION_INFO)
 
     def gather(self) -> None:
-        """Note what came of each attack so far."""
+        """Note what came of each attack so far, and what all has cost."""
         self.results = self._outcomes_of(self._attacks)
+        self.results.calls_afterwards = self._scene.provider.calls
 
     def sign_out(self) -> None:
         """Sign out: where the guard is off an attacker can, and in any case the own page."""

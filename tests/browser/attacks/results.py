@@ -41,8 +41,9 @@ class Results:
     """What came of all attacks on a setup.
 
     ``session``: the victim's cookie, before and after. ``calls``: how often the authorization
-    server was asked meanwhile, and how often for its ``keys``. ``secrets``: what no script may see.
-    ``noticed``: what the pages saw beside. ``token``, ``info``, ``signed_out``: what the site's own
+    server was asked meanwhile, and how often for its ``keys``; ``calls_afterwards``: in all, with
+    what the site's own pages cost. ``secrets``: what no script may see. ``noticed``: what the pages
+    saw beside. ``token``, ``info``, ``signed_out``: what the site's own
     page got afterwards, as status and text; the last one of its token, after its own logout.
     ``ended``: the status of its token, by the means that was to sign it out.
     """
@@ -53,6 +54,7 @@ class Results:
     noticed: list[Any] = field(default_factory=list)
     calls: int = 0
     keys: int = 0
+    calls_afterwards: int = 0
     session_afterwards: str = ""
     token: tuple[int, str] = (0, "")
     info: tuple[int, str] = (0, "")
