@@ -144,6 +144,15 @@ def check_not_speculative(request: HttpRequest) -> None:
         raise CrossSiteRequest("This endpoint does not answer speculative requests.")
 
 
+def check_navigation(request: HttpRequest) -> None:
+    """Raise ``CrossSiteRequest`` for what is loaded to no window or frame (E5).
+
+    An image or a script would only fill the session with sign-ins that nobody sees.
+    """
+    if header(request, "Sec-Fetch-Mode") not in (None, "navigate"):
+        raise CrossSiteRequest("Navigate to this address: it answers no other requests.")
+
+
 def is_from_own_page(request: HttpRequest) -> bool:
     """Return whether one of our own pages has sent this; a browser that does not say has not."""
     return header(request, "Sec-Fetch-Site") == "same-origin"

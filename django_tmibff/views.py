@@ -130,6 +130,7 @@ class OIDCRequestView(OIDCAuthenticationRequestView):
 
     def _begin(self, request: HttpRequest) -> HttpResponse:
         http.check_not_speculative(request)
+        http.check_navigation(request)
         self.asked = authorization.parse(request)
         if http.leaves_session_behind(request):
             # A new session's cookie would take the place of the one that was not sent.

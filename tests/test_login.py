@@ -142,6 +142,15 @@ class TestWhatIsAsked:
     def test_another_method(self, page: Page, method: str) -> None:
         assert getattr(page, method)(LOGIN, secure=True).status_code == 405
 
+    @pytest.mark.parametrize("mode", ["no-cors", "cors", "same-origin", "websocket"])
+    @pytest.mark.parametrize("site", ["same-origin", "cross-site"])
+    def test_e5_what_no_window_shows_is_refused(self, page: Page, site: str, mode: str) -> None:
+        """An image with this address would fill the session with sign-ins that nobody sees."""
+        sent = {**NAVIGATION, "sec-fetch-site": site, "sec-fetch-mode": mode}
+        answer = page.get(LOGIN, secure=True, headers=sent)
+        assert answer.status_code == 403
+        assert "oidc_states" not in page.session
+
     @pytest.mark.parametrize("header", ["sec-purpose", "purpose"])
     def test_e5_what_nobody_wants_yet_is_refused(self, page: Page, header: str) -> None:
         answer = page.get(LOGIN, secure=True, headers={**NAVIGATION, header: "prefetch"})
