@@ -27,6 +27,7 @@ def check_token(answer: Answer, token: str) -> None:
     _check_headers(answer)
     data = json.loads(answer.content)
     assert (answer.status_code, data.pop("access_token", None)) == (200, token)
+    assert all(type(origin) is str for origin in data.pop("origins", []))
     assert data.keys() <= {"token_type", "expires_in", "scope"}
     assert {type(value) for name, value in data.items() if name != "expires_in"} <= {str}
     assert type(data.get("expires_in", 0)) is int
