@@ -74,3 +74,14 @@ def test_the_settings_and_paths_work_as_they_stand_there(site: str, demo: Demo) 
 def test_every_setting_is_in_the_readme_and_no_other() -> None:
     named = set(re.findall(r"`(TMIBFF_[A-Z_]+)`", README.read_text()))
     assert named == set(DEFAULTS)
+
+
+def test_b7_it_says_when_not_to_use_it_what_is_protected_and_what_is_not() -> None:
+    _, _, rest = README.read_text().partition("## When not to use it\n")
+    said = " ".join(rest.partition("\n## ")[0].split())
+    for sentence in (
+        "Prefer a **full Backend For Frontend** wherever it is viable",
+        "script that an attacker injects there can use it and can ask for more",
+        "What the pattern protects are the refresh tokens and the client's credentials.",
+    ):
+        assert sentence in said

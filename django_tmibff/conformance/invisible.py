@@ -19,6 +19,7 @@ _WHY_NOT = (
     ("B3", Strength.SHOULD, "The client can authenticate with a key.", _INSIDE),
     ("B4", Strength.DECISION, "At logout the refresh token is revoked.", _INSIDE),
     ("B6", Strength.DECISION, "Identity: audience, issuer and subject are checked.", _INSIDE),
+    ("B7", Strength.DECISION, "The documentation says when not to use this.", _INSIDE),
 )
 
 INVISIBLE = [
