@@ -14,9 +14,11 @@ READY_BENCH := $(VENV)/.ready-bench
 READY_DOCS := $(VENV)/.ready-docs
 READY_MATRIX := $(VENV)/.ready-matrix
 READY_PACKAGE := $(VENV)/.ready-package
+READY_PINS := $(VENV)/.ready-pins
+PINS := testproject/requirements.txt
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test lint unit reliability demo pins images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -24,6 +26,7 @@ help:
 	@echo "make unit   the tests that start no servers"
 	@echo "make reliability  the concurrency bench, for docs/reliability.md: a quarter of an hour"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
+	@echo "make pins   pin what the demo installs, with hashes, at the newest releases"
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
 	@echo "make package  build the package into dist, check it, and try it in an empty environment"
@@ -67,6 +70,10 @@ reliability: $(READY)
 demo: $(READY_DEMO)
 	@$(BIN)/python -m testproject.demo --port $(PORT)
 
+pins: $(READY_PINS)
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--custom-compile-command "make pins" --group demo pyproject.toml --output-file $(PINS)
+
 # The admin's alone, for else its lists would show the demo's visitors, too.
 images: $(READY)
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k whole_visit
@@ -99,10 +106,14 @@ bench-purge: $(READY)
 bench-purge-ways: $(READY)
 	$(BIN)/python -m tests.bench.ways
 
-# pip learned --group in 25.1.
-define install
+define venv
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make $(1) PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
+endef
+
+# pip learned --group in 25.1.
+define install
+	$(call venv,$(1))
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".$(2)" --group $(1)
 	@touch $@
@@ -111,14 +122,19 @@ endef
 $(READY): pyproject.toml
 	$(call install,test,[redis])
 
-$(READY_DEMO): pyproject.toml
-	$(call install,demo)
+$(READY_DEMO): $(PINS)
+	$(call venv,demo)
+	$(BIN)/python -m pip install --quiet --require-hashes --requirement $(PINS)
+	@touch $@
 
 $(READY_DOCS): pyproject.toml
 	$(call install,docs)
 
 $(READY_PACKAGE): pyproject.toml
 	$(call install,package)
+
+$(READY_PINS): pyproject.toml
+	$(call install,pins)
 
 $(READY_MATRIX): pyproject.toml
 	$(call install,matrix)
