@@ -82,8 +82,11 @@ images: $(READY)
 attacks: $(READY)
 	$(BIN)/python -m tests.browser.attacks
 
+# pyenv's are not on the PATH of who has chosen one of them.
+PYENVS := $(wildcard $(HOME)/.pyenv/versions/3.*/bin/python)
+
 matrix: $(READY_MATRIX)
-	$(BIN)/tox run --quiet $(TOX)
+	$(BIN)/tox run --quiet $(if $(PYENVS),--discover $(PYENVS)) $(TOX)
 
 package: $(READY_PACKAGE)
 	$(BIN)/python -m tests.package
