@@ -3,11 +3,16 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two processes: real servers are waited for while others compute. A file's tests stay together, for
-# they share their servers.
-PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
+# More processes than cores: real servers are waited for while others compute. A file's tests stay
+# together, for they share their servers.
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile
 WITHOUT_SERVERS := $(BIN)/pytest --numprocesses 2 -m "not real"
 COVERED := --cov --cov-append --cov-report=
+# pyenv's are not on the PATH of who has chosen one of them.
+PYENVS := $(wildcard $(HOME)/.pyenv/versions/3.1[1-9].*/bin/python)
+TOX = $(BIN)/tox run --quiet $(if $(PYENVS),--discover $(PYENVS))
+NEWEST := py313-django61-postgresql
+OLDEST := py311-django52-oldest-cache
 READY := $(VENV)/.ready
 READY_DEMO := $(VENV)/.ready-demo
 READY_BENCH := $(VENV)/.ready-bench
@@ -18,10 +23,12 @@ READY_PINS := $(VENV)/.ready-pins
 PINS := testproject/requirements.txt
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo pins images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test ci test-here test-postgresql test-mariadb test-cache test-caches test-newest
+.PHONY: test-oldest coverage lint unit reliability demo pins images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
+	@echo "make ci     the same on the newest and the oldest of everything, and the documentation"
 	@echo "make lint   ruff, mypy, import-linter, migrations"
 	@echo "make unit   the tests that start no servers"
 	@echo "make reliability  the concurrency bench, for docs/reliability.md: a quarter of an hour"
@@ -30,7 +37,7 @@ help:
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
 	@echo "make package  build the package into dist, check it, and try it in an empty environment"
-	@echo "make matrix  the unit tests on each Python and Django; TOX='-e py313-django61' for one of them"
+	@echo "make matrix  the unit tests on each Python and Django; ENVS='-e py313-django61' for one of them"
 	@echo "make docs   build the documentation into build/docs; fails on any warning"
 	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
 	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
@@ -40,18 +47,42 @@ help:
 	@echo "make bench-purge-ways  the same rows deleted in other ways, for the same page"
 	@echo "make clean  remove what the above made"
 
-test: lint
+test: lint test-here test-postgresql test-mariadb test-cache test-caches coverage
+
+# The same, but two of the variants on the newest and on the oldest of everything, and the
+# documentation. Nothing is left out there for want of an interpreter.
+ci: lint test-here test-newest test-mariadb test-oldest test-caches coverage docs
+
+test-here: $(READY)
 	$(PYTEST) --cov --cov-report=
+
+test-postgresql: $(READY)
 	@echo "The same on PostgreSQL, behind the fast path:"
 	TEST_DATABASE=postgresql $(WITHOUT_SERVERS) --ds=tests.settings_fast_path $(COVERED)
+
+test-mariadb: $(READY)
 	@echo "The same on MariaDB, with a cache in front of it, a user model of the project's own, and"
 	@echo "without time zones:"
 	TEST_DATABASE=mariadb TEST_STORE=cached_db $(WITHOUT_SERVERS) --ds=tests.settings_uuid_user $(COVERED)
+
+test-cache: $(READY)
 	@echo "The same with all tokens in a cache:"
 	TEST_STORE=cache $(WITHOUT_SERVERS) $(COVERED)
+
+test-caches: $(READY)
 	@echo "The real caches beside the other databases:"
 	TEST_DATABASE=postgresql $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
 	TEST_DATABASE=mariadb $(BIN)/pytest tests/test_real_caches.py -k "TestKeeping or TestLease"
+
+test-newest: $(READY_MATRIX)
+	@echo "The same on the newest of all, on PostgreSQL, behind the fast path:"
+	$(TOX) --skip-missing-interpreters=false -e $(NEWEST)
+
+test-oldest: $(READY_MATRIX)
+	@echo "The same on the oldest of all, with all tokens in a cache:"
+	$(TOX) --skip-missing-interpreters=false -e $(OLDEST)
+
+coverage: $(READY)
 	$(BIN)/coverage report
 
 lint: $(READY)
@@ -82,11 +113,8 @@ images: $(READY)
 attacks: $(READY)
 	$(BIN)/python -m tests.browser.attacks
 
-# pyenv's are not on the PATH of who has chosen one of them.
-PYENVS := $(wildcard $(HOME)/.pyenv/versions/3.*/bin/python)
-
 matrix: $(READY_MATRIX)
-	$(BIN)/tox run --quiet $(if $(PYENVS),--discover $(PYENVS)) $(TOX)
+	$(TOX) $(ENVS)
 
 package: $(READY_PACKAGE)
 	$(BIN)/python -m tests.package
