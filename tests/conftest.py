@@ -12,6 +12,8 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.cache import caches
 from django.db import connections
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from django_tmibff import transport
 from django_tmibff.models import TokenSet
@@ -21,6 +23,14 @@ from tests.page import Page
 from tests.real.components import ComponentMissing
 from tests.real.session import DATABASE_SERVERS
 from tests.real.strict_server import StrictServer
+
+# How long an example takes is the machine's business. A fixture may serve many: each asks anew.
+hypothesis_settings.register_profile(
+    "anywhere",
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+hypothesis_settings.load_profile("anywhere")
 
 
 @pytest.hookimpl(wrapper=True)

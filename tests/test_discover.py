@@ -12,8 +12,7 @@ import pytest
 import requests
 import requests_mock
 from django.core.management import CommandError, call_command
-from hypothesis import HealthCheck, given
-from hypothesis import settings as hypothesis_settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from django_tmibff.conf import settings as our_settings
@@ -586,14 +585,8 @@ _KEYS = st.lists(
     max_size=3,
 )
 
-_whatever = hypothesis_settings(
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-
 
 class TestWhateverIsSaid:
-    @_whatever
     @given(members=_MEMBERS, keys=_KEYS)
     def test_no_traceback_and_no_line_of_unchecked_text(
         self, published: Published, members: dict[str, Any], keys: list[Any]
@@ -602,13 +595,11 @@ class TestWhateverIsSaid:
         published.keys(*keys)
         self.assert_nothing_unchecked(discover())
 
-    @_whatever
     @given(data=_JSON)
     def test_nor_of_any_json(self, published: Published, data: Any) -> None:
         published.metadata(json=data)
         self.assert_nothing_unchecked(discover())
 
-    @_whatever
     @given(body=st.binary(max_size=200))
     def test_nor_of_any_bytes(self, published: Published, body: bytes) -> None:
         published.metadata(content=body)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import requests
 from django.contrib.sessions.models import Session
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -498,11 +498,7 @@ RESPONSES = st.dictionaries(st.sampled_from(MEMBERS), JSON, max_size=6)
 BODIES = st.one_of(st.binary(max_size=200), JSON.map(json.dumps), RESPONSES.map(json.dumps))
 
 
-@hypothesis_settings(
-    max_examples=200,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@hypothesis_settings(max_examples=200)
 @given(
     status=st.sampled_from([200, 201, 204, 301, 400, 401, 403, 404, 429, 500, 503]),
     body=BODIES,

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -303,11 +303,7 @@ QUERIES = st.lists(
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-@hypothesis_settings(
-    max_examples=150,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@hypothesis_settings(max_examples=150)
 @given(query=QUERIES)
 def test_x1_any_parameters_get_an_answer_of_ours(
     signed_in: Any, authorization_server: Any, settings: Any, method: str, query: Any
