@@ -1,4 +1,4 @@
-"""The README, followed word for word in a project made by ``django-admin startproject``."""
+"""The README: what is in it is done, in a project made by ``django-admin startproject``."""
 
 import re
 import sys
@@ -7,41 +7,56 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from django.contrib.auth import login
+from django.http import HttpRequest
+from playwright.sync_api import Page as Tab
+from playwright.sync_api import expect
 
 from django_tmibff.conf import DEFAULTS
 from testproject.idp.accounts import APP
-from tests.real.browser import Browser
+from tests.page import MODEL_BACKEND, SESSION_INFO, Page
+from tests.real.chromium import chromium
 from tests.real.demo import Demo
 from tests.real.processes import Server, answers_http, run
 
 README = Path(__file__).resolve().parents[1] / "README.md"
-CODE = re.compile(r"```python\n# (?P<file>\w+\.py)\n(?P<code>.*?)```", re.DOTALL)
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README.read_text(), re.DOTALL)
+SHELL, JAVASCRIPT, PYTHON = (
+    [code for kind, code in BLOCKS if kind == k] for k in ("sh", "js", "python")
+)
+FILES = {match[1]: code for code in PYTHON if (match := re.match(r"# (\w+\.py)\n", code))}
+FETCHES, MODULE, ASKS = JAVASCRIPT
+STORES, GETS = (code for code in PYTHON if code not in FILES.values())
+RESOURCE = "https://api.example/orders"
 ENVIRONMENT = {"DJANGO_SETTINGS_MODULE": "tearoom.settings", "TESTPROJECT_SETTINGS": "{}"}
 MANAGE = (sys.executable, "manage.py")
 
 
-@pytest.fixture
-def demo(tmp_path: Path) -> Iterator[Demo]:
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     """The demo, whose app makes room for the new project."""
-    with Demo(tmp_path / "demo") as demo:
+    with Demo(tmp_path_factory.mktemp("demo")) as demo:
         demo.servers["app"].stop()
         yield demo
 
 
-@pytest.fixture
-def site(demo: Demo, tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def site(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The origin of a new project with the README's code in it."""
-    project = tmp_path / "tearoom"
-    run([sys.executable, "-m", "django", "startproject", "tearoom"], cwd=tmp_path, env=ENVIRONMENT)
-    for match in CODE.finditer(README.read_text()):
-        _paste(project / "tearoom" / match["file"], match["code"], demo.idp)
+    folder = tmp_path_factory.mktemp("site")
+    project = folder / "tearoom"
+    run([sys.executable, "-m", "django", "startproject", "tearoom"], cwd=folder, env=ENVIRONMENT)
+    for name, code in FILES.items():
+        _paste(project / "tearoom" / name, code, demo.idp)
+    _append(project / "tearoom" / "settings.py", f"TMIBFF_ORIGINS = [{demo.api!r}]")
     run([*MANAGE, "migrate", "--verbosity=0"], cwd=project, env=ENVIRONMENT)
     run([*MANAGE, "check", "--fail-level=WARNING"], cwd=project, env=ENVIRONMENT)
     port = demo.app.rpartition(":")[2]
     with Server(
         "runserver",
         [*MANAGE, "runserver", "--noreload", f"127.0.0.1:{port}"],
-        folder=tmp_path,
+        folder=folder,
         ready=lambda: answers_http(demo.app),
         cwd=project,
         env=ENVIRONMENT,
@@ -57,18 +72,106 @@ def _paste(file: Path, code: str, issuer: str) -> None:
     ):
         assert placeholder not in file.read_text()
         code = code.replace(placeholder, real)
+    _append(file, code)
+
+
+def _append(file: Path, code: str) -> None:
     file.write_text(f"{file.read_text()}\n{code}")
 
 
+@pytest.fixture
+def tab() -> Iterator[Tab]:
+    """A tab of a real browser."""
+    with chromium() as browser:
+        yield browser.new_page()
+
+
+def sign_in(tab: Tab, site: str, demo: Demo) -> None:
+    """Send the browser where the README sends people, and sign in there."""
+    tab.goto(f"{site}/oidc/authenticate/")
+    tab.get_by_label("Username").fill("alice")
+    tab.get_by_label("Password").fill(demo.users["alice"])
+    tab.get_by_role("button", name="Sign in").click()
+    tab.wait_for_url(f"{site}/")
+
+
 @pytest.mark.real
-def test_the_settings_and_paths_work_as_they_stand_there(site: str, demo: Demo) -> None:
-    with Browser() as browser:
-        page = browser.navigate(f"{site}/oidc/authenticate/")
-        browser.submit_form(page, username="alice", password=demo.users["alice"])
-        answer: dict[str, Any] = browser.fetch(f"{site}/.well-known/bff-token").json()
-        assert set(answer) == {"access_token", "token_type", "expires_in", "scope"}
-        info = browser.fetch(f"{site}/.well-known/bff-sessioninfo").json()
-        assert info["preferred_username"] == "alice"
+def test_the_settings_and_paths_and_the_page_s_code_work_as_they_stand_there(
+    site: str, demo: Demo, tab: Tab
+) -> None:
+    sign_in(tab, site, demo)
+    names = ["access_token", "sub", "name"]
+    said = tab.evaluate(f"async () => {{ {FETCHES}; return [{', '.join(names)}] }}")
+    assert all(said), dict(zip(names, said, strict=True))
+    script = MODULE.replace(RESOURCE, f"{demo.api}/orders")
+    assert script != MODULE
+    tab.route(
+        "**/static/page.js",
+        lambda route: route.fulfill(body=script, content_type="text/javascript"),
+    )
+    with tab.expect_response(f"{demo.api}/orders") as answered:
+        tab.add_script_tag(url=f"{site}/static/page.js", type="module")
+    assert answered.value.request.headers["authorization"] == f"Bearer {said[0]}"
+
+
+@pytest.mark.real
+def test_its_module_sends_who_is_not_signed_in_to_sign_in(site: str, demo: Demo, tab: Tab) -> None:
+    tab.goto(f"{site}/admin/login/")
+    tab.route(
+        "**/static/page.js",
+        lambda route: route.fulfill(body=MODULE, content_type="text/javascript"),
+    )
+    tab.add_script_tag(url=f"{site}/static/page.js", type="module")
+    expect(tab.get_by_label("Password")).to_be_visible()
+    tab.wait_for_url(f"{demo.idp}/**")
+
+
+def _do(code: str, **names: Any) -> None:
+    exec(code, names)  # noqa: S102  # the README's own
+
+
+@pytest.mark.django_db
+def test_what_it_lets_the_page_ask_for_is_answered_once_the_site_lists_it(
+    signed_in: Any, authorization_server: Any, settings: Any
+) -> None:
+    paths = re.findall(r'fetch\("(.*?)"\)', ASKS)
+    settings.TMIBFF_SCOPES = ["orders:read"]
+    settings.TMIBFF_RESOURCES = [RESOURCE]
+    page = signed_in()
+    assert [page.fetch(path).status_code for path in paths] == [200, 200]
+    assert [sent.get("resource") for sent in authorization_server.requests] == [None, [RESOURCE]]
+
+
+@pytest.mark.django_db
+def test_the_code_for_another_sign_in_works(page: Page, user: Any, settings: Any) -> None:
+    user.backend = MODEL_BACKEND  # As authenticate() leaves it.
+    request = page.request_of(user)
+    values = iter(["given", "refresh", "openid", "alice-there", "Alice"])
+    code = re.sub("…", lambda _: next(values), STORES)
+    _do(code, login=login, request=request, user=user)
+    request.session.save()
+    page.cookies[settings.SESSION_COOKIE_NAME] = request.session.session_key
+    info = page.fetch(SESSION_INFO).json()
+    assert (info["sub"], info["name"]) == ("alice-there", "Alice")
+    assert page.token()["access_token"] == "given"
+
+
+@pytest.mark.django_db
+def test_the_code_for_the_server_calls_the_api_with_a_token(
+    signed_in: Any, authorization_server: Any, user: Any, settings: Any
+) -> None:
+    settings.TMIBFF_RESOURCES = [RESOURCE]
+    request: HttpRequest = signed_in().request_of(user)
+    called = authorization_server.mocker.get(RESOURCE, json=[])
+    _do(f"from django_tmibff import tokens\n{GETS}", request=request, requests=requests)
+    assert called.last_request.headers["Authorization"].startswith("Bearer fresh-")
+
+
+def test_each_of_its_commands_is_a_target_of_make_or_what_the_package_s_own_try_does() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+    for command in SHELL:
+        name, _, target = command.strip().partition(" ")
+        assert name == "pip" or (name == "make" and f"\n{target}: " in makefile), command
 
 
 def test_every_setting_is_in_the_readme_and_no_other() -> None:
