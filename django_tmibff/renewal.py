@@ -85,7 +85,10 @@ def lease_seconds() -> float:
 
 @dataclass
 class Holder:
-    """Renews one token set while nobody else may; ``proof`` is of the DPoP key in ``key``."""
+    """Renews one token set while nobody else may.
+
+    ``proof`` is of the DPoP key in ``key``; ``tests_grant``: nobody wants the access token.
+    """
 
     handle: str
     owner: str
@@ -94,6 +97,7 @@ class Holder:
     session_seconds: float | None
     probes_outage: bool
     proof: dpop.Proof | None = None
+    tests_grant: bool = False
     holds_lease: bool = True
     sent: str | None = field(default=None, repr=False)
     answered: bool = False
@@ -137,13 +141,24 @@ class Holder:
     def _ask(self, contents: Contents) -> oauth.TokenResponse:
         scope = policy.requested_scope(self.key)
         try:
-            return self._send(contents, self.key.resources, scope, self._proof(contents))
+            return self._send_proved(contents, scope)
         except AuthorizationServerRefused as refusal:
             if refusal.error != "invalid_grant":
                 raise
             plain = not (self.key.resources or scope or self.proof)
             self._believe_or_doubt(contents, refusal, plain=plain)
             raise
+
+    def _send_proved(self, contents: Contents, scope: str) -> oauth.TokenResponse:
+        proof = self._own_proof(contents) if self.proof is None else self.proof.to_send()
+        try:
+            return self._send(contents, self.key.resources, scope, proof)
+        except AuthorizationServerRefused as refusal:
+            # A page repeats its request itself; here there is none.
+            if self.proof is not None or not refusal.wants_nonce:
+                raise
+        self._extend_lease()
+        return self._send(contents, self.key.resources, scope, self._own_proof(contents))
 
     def _believe_or_doubt(
         self, contents: Contents, refusal: AuthorizationServerRefused, *, plain: bool
@@ -174,19 +189,23 @@ class Holder:
         contents.refresh_token = None
         raise GrantEnded(refusal, made_session=contents.made_session) from refusal
 
-    def _proof(self, contents: Contents) -> str | None:
-        return self._own_proof(contents) if self.proof is None else self.proof.to_send()
-
     def _own_proof(self, contents: Contents) -> str | None:
         """Return a proof of a key that nobody keeps, where a token that works is not the point.
 
         ``None`` where none is needed.
         """
-        provider = oauth.provider(contents.provider)
-        if self.proof is None and not provider.dpop_bound_access_tokens:
+        if self.proof is None and not self._has_own_key(contents):
             return None
+        provider = oauth.provider(contents.provider)
         endpoint, nonce = provider.token_endpoint or "", dpop.recall_nonce(provider.name)
         return dpop.OwnKey().proof("POST", endpoint, nonce=nonce)
+
+    def _has_own_key(self, contents: Contents) -> bool:
+        """Return whether the token is to be bound to a key of ours: then nobody can use it."""
+        if self.proof is not None:
+            return False
+        only_bound = self.tests_grant and settings.dpop == "required"
+        return only_bound or oauth.provider(contents.provider).dpop_bound_access_tokens
 
     def _send(
         self,
@@ -255,7 +274,7 @@ class Holder:
         _apply_refresh_token(contents, response)
         if too_wide is not None:
             _remember_refusal(contents, self.key, too_wide, by_us=True)
-        elif refusal is None and self._is_to_be_kept(contents):
+        elif refusal is None and not self._has_own_key(contents):
             contents.put(token)
         self._save(contents, **self._columns(contents, token))
         self._tell(contents, token)
@@ -265,15 +284,11 @@ class Holder:
 
     def _refusal_of_bearer(self, contents: Contents, token: AccessToken) -> BearerRefused | None:
         """Return why a token that came in place of a bound one is not handed out."""
-        if self.proof is None or dpop.is_bound(token.token_type) or settings.dpop != "required":
+        is_proved = self.proof is not None or self._has_own_key(contents)
+        if not is_proved or dpop.is_bound(token.token_type) or settings.dpop != "required":
             return None
         logger.error("provider %s gives bearer tokens in spite of a proof", contents.provider)
         return BearerRefused()
-
-    def _is_to_be_kept(self, contents: Contents) -> bool:
-        """Return whether somebody has the key of the token that just came, if it has one."""
-        own = self.proof is None and oauth.provider(contents.provider).dpop_bound_access_tokens
-        return not own
 
     def _columns(self, contents: Contents, token: AccessToken) -> dict[str, Any]:
         columns: dict[str, Any] = {

@@ -3,10 +3,16 @@
 import json
 from typing import Any
 
+import jwt
 import pytest
 
+from django_tmibff import dpop, tokens
+from django_tmibff.conf import settings as our_settings
+from django_tmibff.contents import TokenKey
+from django_tmibff.exceptions import AuthorizationServerRefused, BearerRefused, InvalidDpopProof
 from tests.page import TOKEN, Page
 from tests.proofs import PageKey
+from tests.sealed import contents_of
 
 pytestmark = pytest.mark.django_db
 
@@ -42,3 +48,97 @@ class TestBearerInDisguise:
         settings.TMIBFF_DPOP = "required"
         authorization_server.gives(access_token="bound", **BOUND)
         assert json.loads(ask(page, key.proof()).content)["access_token"] == "bound"
+
+    @pytest.mark.parametrize("asked", [TokenKey(), TokenKey.of([ORDERS]), TokenKey.of((), ["a"])])
+    def test_an_operators_renewal_is_bound_to_a_key_that_nobody_has(
+        self,
+        signed_in: Any,
+        authorization_server: Any,
+        key: PageKey,
+        token_set: Any,
+        asked: TokenKey,
+    ) -> None:
+        page = signed_in()
+        authorization_server.gives(access_token="nobodys", **BOUND)
+        assert tokens.renew(token_set(), asked).token_type == "DPoP"
+        dpop.verified(authorization_server.headers[0]["DPoP"], our_settings.provider())
+        kept = contents_of(token_set())
+        assert (kept.access_tokens, kept.jkt) == ([], None)
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert json.loads(ask(page, key.proof()).content)["access_token"] == "bound"
+
+    def test_an_operator_gets_none_either_of_a_server_that_ignores_proofs(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, token_set: Any
+    ) -> None:
+        page = signed_in()
+        authorization_server.gives(
+            access_token="canary", token_type="Bearer", refresh_token="rotated"
+        )
+        with pytest.raises(BearerRefused):
+            tokens.renew(token_set())
+        kept = contents_of(token_set())
+        assert (kept.access_tokens, kept.refresh_token) == ([], "rotated")
+        assert ask(page, None).status_code == 400
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert json.loads(ask(page, key.proof()).content)["access_token"] == "bound"
+
+    def test_where_it_is_allowed_an_operators_renewal_is_the_pages_that_has_no_key(
+        self, signed_in: Any, authorization_server: Any, settings: Any, token_set: Any
+    ) -> None:
+        settings.TMIBFF_DPOP = "allowed"
+        page = signed_in()
+        tokens.renew(token_set())
+        assert "DPoP" not in authorization_server.headers[0]
+        assert page.token()["access_token"] == "fresh-1"
+
+    def test_nobody_but_the_authorization_server_gets_what_is_exchanged(
+        self, signed_in: Any, authorization_server: Any, settings: Any, key: PageKey, token_set: Any
+    ) -> None:
+        """RFC 8693: the subject token is a bearer token."""
+        settings.TMIBFF_PROVIDERS = {"default": {"resource_request": "token_exchange"}}
+        page = signed_in()
+        authorization_server.gives(access_token="subject", token_type="Bearer", expires_in=3600)
+        authorization_server.gives(access_token="exchanged", **BOUND)
+        answer = ask(page, key.proof(), resource=ORDERS)
+        assert json.loads(answer.content)["access_token"] == "exchanged"
+        assert authorization_server.requests[1]["subject_token"] == ["subject"]
+        assert [token.value for token in contents_of(token_set()).access_tokens] == [
+            "subject",
+            "exchanged",
+        ]
+        assert ask(page, None).status_code == 400
+        with pytest.raises(InvalidDpopProof):
+            tokens.get(token_set())
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert json.loads(ask(page, key.proof()).content)["access_token"] == "bound"
+        authorization_server.gives(access_token="nobodys", **BOUND)
+        assert tokens.renew(token_set()).value == "nobodys"
+
+
+class TestOperator:
+    def test_a_renewal_of_theirs_repeats_with_the_nonce_that_is_wanted(
+        self, signed_in: Any, authorization_server: Any, token_set: Any
+    ) -> None:
+        """RFC 9449 §8: a page would; the refresh token is not used up."""
+        signed_in()
+        authorization_server.answers(
+            status_code=400, json={"error": "use_dpop_nonce"}, headers={"DPoP-Nonce": "n-1"}
+        )
+        authorization_server.gives(access_token="nobodys", **BOUND)
+        tokens.renew(token_set())
+        sent = [headers["DPoP"] for headers in authorization_server.headers]
+        claims = [jwt.decode(proof, options={"verify_signature": False}) for proof in sent]
+        assert [claim.get("nonce") for claim in claims] == [None, "n-1"]
+        assert token_set().last_error == ""
+
+    def test_but_once(self, signed_in: Any, authorization_server: Any, token_set: Any) -> None:
+        signed_in()
+        for number in range(3):
+            authorization_server.answers(
+                status_code=400,
+                json={"error": "use_dpop_nonce"},
+                headers={"DPoP-Nonce": f"n-{number}"},
+            )
+        with pytest.raises(AuthorizationServerRefused):
+            tokens.renew(token_set())
+        assert authorization_server.calls == 2
