@@ -1,6 +1,8 @@
 """DPoP under attack: what somebody tries who has proofs of others, or a key of their own."""
 
+import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import jwt
@@ -16,6 +18,9 @@ from tests.sealed import contents_of
 
 pytestmark = pytest.mark.django_db
 
+# The order of P-256's group (SEC 2).
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 ORDERS = "https://api.example/orders"
 BOUND = {"token_type": "DPoP", "expires_in": 3600, "scope": "openid email"}
 
@@ -33,6 +38,29 @@ def key() -> PageKey:
 
 def ask(page: Page, proof: str | None, **query: Any) -> Any:
     return page.fetch(TOKEN, query, headers={} if proof is None else {"DPoP": proof})
+
+
+def refused(page: Page, proof: str | None, **query: Any) -> dict[str, Any]:
+    answer = ask(page, proof, **query)
+    assert answer.status_code == 400, answer.content
+    return json.loads(answer.content)
+
+
+def encoded(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decoded(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+def with_spare_bits(proof: str, part: int) -> Iterator[str]:
+    """Yield the proof with other letters at the end of one part, which mean the same bytes."""
+    parts = proof.split(".")
+    for letter in ALPHABET:
+        other = parts[part][:-1] + letter
+        if other != parts[part] and decoded(other) == decoded(parts[part]):
+            yield ".".join([*parts[:part], other, *parts[part + 1 :]])
 
 
 class TestBearerInDisguise:
@@ -142,3 +170,56 @@ class TestOperator:
         with pytest.raises(AuthorizationServerRefused):
             tokens.renew(token_set())
         assert authorization_server.calls == 2
+
+
+class TestReplay:
+    """RFC 9449 §11.1: a proof is good once, wherever it is sent."""
+
+    def test_to_another_session(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, user: Any
+    ) -> None:
+        proof = key.proof()
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert ask(signed_in(), proof).status_code == 200
+        other = Page()
+        other.sign_in(user)
+        other.store()
+        assert "used before" in refused(other, proof)["error_description"]
+        assert authorization_server.calls == 1
+
+    @pytest.mark.parametrize("method", ["GET", "POST"])
+    def test_by_another_way_through_the_house(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, method: str
+    ) -> None:
+        """GET has the fast path, POST does not."""
+        page = signed_in()
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert ask(page, key.proof()).status_code == 200
+        proof = key.proof()
+        other = "POST" if method == "GET" else "GET"
+        assert page.fetch(method=method, headers={"DPoP": proof}).status_code == 200
+        assert page.fetch(method=other, headers={"DPoP": proof}).status_code == 400
+
+    def test_with_another_signature_that_is_as_good(self, key: PageKey) -> None:
+        """Whoever has (r, s) has (r, -s) too: another text, and the same proof."""
+        proof = key.proof()
+        text, _, signature = proof.rpartition(".")
+        r, s = decoded(signature)[:32], int.from_bytes(decoded(signature)[32:])
+        other = f"{text}.{encoded(r + (ORDER - s).to_bytes(32))}"
+        dpop.use_up(dpop.verified(proof, our_settings.provider()))
+        again = dpop.verified(other, our_settings.provider())
+        with pytest.raises(InvalidDpopProof, match="used before"):
+            dpop.use_up(again)
+
+    @pytest.mark.parametrize("part", [0, 1, 2])
+    def test_with_other_letters_for_the_same_bytes(self, key: PageKey, part: int) -> None:
+        """Base64url's last letter may have bits that mean nothing."""
+        longer = ("x" * length for length in range(3))
+        proofs = [key.proof(header={"kid": more}, more=more) for more in longer]
+        proof, others = next(
+            (proof, others) for proof in proofs if (others := [*with_spare_bits(proof, part)])
+        )
+        dpop.use_up(dpop.verified(proof, our_settings.provider()))
+        for other in others:
+            with pytest.raises(InvalidDpopProof):
+                dpop.use_up(dpop.verified(other, our_settings.provider()))
