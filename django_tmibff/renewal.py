@@ -111,7 +111,7 @@ class Holder:
             if token is not None and self._still_serves(token):
                 return token
             check_worth_asking(contents, self.key)
-            return self._renewed(contents)
+            return self._renewed(contents, self._proof(contents))
         finally:
             self._release()
 
@@ -124,9 +124,9 @@ class Holder:
     def _still_serves(self, token: AccessToken) -> bool:
         return token != self.refused and not policy.is_due(token, time.time())
 
-    def _renewed(self, contents: Contents) -> AccessToken:
+    def _renewed(self, contents: Contents, proof: str | None) -> AccessToken:
         try:
-            response = self._ask(contents)
+            response = self._ask(contents, proof)
         except TokenError as error:
             self._note_failure(contents, error)
             raise
@@ -138,10 +138,10 @@ class Holder:
             with suppress(Error):
                 TokenSet.objects.release_lease(self.handle, self.owner)
 
-    def _ask(self, contents: Contents) -> oauth.TokenResponse:
+    def _ask(self, contents: Contents, proof: str | None) -> oauth.TokenResponse:
         scope = policy.requested_scope(self.key)
         try:
-            return self._send_proved(contents, scope)
+            return self._send_proved(contents, scope, proof)
         except AuthorizationServerRefused as refusal:
             if refusal.error != "invalid_grant":
                 raise
@@ -149,8 +149,9 @@ class Holder:
             self._believe_or_doubt(contents, refusal, plain=plain)
             raise
 
-    def _send_proved(self, contents: Contents, scope: str) -> oauth.TokenResponse:
-        proof = self._own_proof(contents) if self.proof is None else self.proof.to_send()
+    def _send_proved(
+        self, contents: Contents, scope: str, proof: str | None
+    ) -> oauth.TokenResponse:
         try:
             return self._send(contents, self.key.resources, scope, proof)
         except AuthorizationServerRefused as refusal:
@@ -188,6 +189,9 @@ class Holder:
                 return
         contents.refresh_token = None
         raise GrantEnded(refusal, made_session=contents.made_session) from refusal
+
+    def _proof(self, contents: Contents) -> str | None:
+        return self._own_proof(contents) if self.proof is None else self.proof.to_send()
 
     def _own_proof(self, contents: Contents) -> str | None:
         """Return a proof of a key that nobody keeps, where a token that works is not the point.

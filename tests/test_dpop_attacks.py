@@ -223,3 +223,55 @@ class TestReplay:
         for other in others:
             with pytest.raises(InvalidDpopProof):
                 dpop.use_up(dpop.verified(other, our_settings.provider()))
+
+
+class TestPin:
+    def test_a_request_from_before_a_sign_in_does_not_pin_its_key_after_it(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, token_set: Any
+    ) -> None:
+        """Its proof was sent for the tokens that are gone: it gets none, and nothing has failed."""
+        page = signed_in()
+
+        def sign_in() -> None:
+            page.store({"refresh_token": "second"}, lifts_pin=True)
+
+        authorization_server.before_answering = sign_in
+        authorization_server.gives(access_token="late", refresh_token="late", **BOUND)
+        assert refused(page, key.proof())["error"] == "temporarily_unavailable"
+        kept = contents_of(token_set())
+        assert (kept.jkt, kept.access_tokens, kept.refresh_token) == (None, [], "second")
+        assert token_set().last_error == ""
+        authorization_server.before_answering = lambda: None
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert ask(page, PageKey().proof()).status_code == 200
+
+    def test_a_sign_in_that_nobody_sees_keeps_it_through_a_renewal_too(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, token_set: Any
+    ) -> None:
+        page = signed_in()
+        authorization_server.gives(access_token="bound", **{**BOUND, "expires_in": 0})
+        assert ask(page, key.proof()).status_code == 200
+        authorization_server.before_answering = lambda: page.store({"refresh_token": "second"})
+        assert refused(page, key.proof())["error"] == "temporarily_unavailable"
+        assert contents_of(token_set()).jkt == dpop.thumbprint(key.jwk)
+
+    def test_another_session_of_the_user_has_its_own(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, user: Any
+    ) -> None:
+        page, other = signed_in(), Page()
+        other.sign_in(user)
+        other.store()
+        for number, (one, used) in enumerate([(page, key), (other, PageKey())]):
+            authorization_server.gives(access_token=f"bound-{number}", **BOUND)
+            assert ask(one, used.proof()).status_code == 200
+        other.store(lifts_pin=True)
+        assert refused(page, PageKey().proof())["error"] == "invalid_dpop_proof"
+
+    def test_code_on_the_server_cannot_bring_another_key_either(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, token_set: Any
+    ) -> None:
+        page = signed_in()
+        authorization_server.gives(access_token="bound", **BOUND)
+        assert ask(page, key.proof()).status_code == 200
+        with pytest.raises(InvalidDpopProof):
+            tokens.get(token_set(), proof=PageKey().proof())
