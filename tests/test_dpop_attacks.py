@@ -2,16 +2,20 @@
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from django_tmibff import dpop, tokens
 from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import AuthorizationServerRefused, BearerRefused, InvalidDpopProof
+from tests.authorization_server import TOKEN_ENDPOINT
 from tests.page import TOKEN, Page
 from tests.proofs import PageKey
 from tests.sealed import contents_of
@@ -20,6 +24,8 @@ pytestmark = pytest.mark.django_db
 
 # The order of P-256's group (SEC 2).
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+# And the prime of its field.
+P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 ORDERS = "https://api.example/orders"
 BOUND = {"token_type": "DPoP", "expires_in": 3600, "scope": "openid email"}
@@ -61,6 +67,14 @@ def with_spare_bits(proof: str, part: int) -> Iterator[str]:
         other = parts[part][:-1] + letter
         if other != parts[part] and decoded(other) == decoded(parts[part]):
             yield ".".join([*parts[:part], other, *parts[part + 1 :]])
+
+
+def signed(key: PageKey, header: bytes | str, claims: bytes | str) -> str:
+    """Return a proof of these JSON texts, whatever they are."""
+    parts = (part.encode() if isinstance(part, str) else part for part in (header, claims))
+    text = ".".join(map(encoded, parts))
+    r, s = utils.decode_dss_signature(key.private.sign(text.encode(), ec.ECDSA(SHA256())))
+    return f"{text}.{encoded(r.to_bytes(32) + s.to_bytes(32))}"
 
 
 class TestBearerInDisguise:
@@ -275,3 +289,161 @@ class TestPin:
         assert ask(page, key.proof()).status_code == 200
         with pytest.raises(InvalidDpopProof):
             tokens.get(token_set(), proof=PageKey().proof())
+
+
+def header_of(key: PageKey, **more: Any) -> dict[str, Any]:
+    return {"typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk, **more}
+
+
+def claims_of(**more: Any) -> dict[str, Any]:
+    now = int(time.time())
+    return {"htm": "POST", "htu": TOKEN_ENDPOINT, "iat": now, "jti": "a", **more}
+
+
+def twice(members: dict[str, Any], name: str, value: Any) -> str:
+    """Return that object's JSON with one member before all others, in addition."""
+    return f"{{{json.dumps(name)}: {json.dumps(value)}, {json.dumps(members)[1:]}"
+
+
+class TestReading:
+    """What is read here is what the authorization server reads, or it is refused."""
+
+    def test_a_sound_one_is_taken(self, key: PageKey) -> None:
+        text = signed(key, json.dumps(header_of(key)), json.dumps(claims_of()))
+        assert dpop.verified(text, our_settings.provider()).jti == "a"
+
+    @pytest.mark.parametrize("name", ["typ", "alg", "jwk", "kid"])
+    def test_a_header_that_says_something_twice(self, key: PageKey, name: str) -> None:
+        """RFC 7515 §4: parsers differ about which of the two is meant."""
+        header = header_of(key, kid="b")
+        text = signed(key, twice(header, name, "a"), json.dumps(claims_of()))
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(text, our_settings.provider())
+
+    @pytest.mark.parametrize("name", ["htm", "htu", "iat", "jti", "nonce"])
+    def test_a_claim_that_is_there_twice(self, key: PageKey, name: str) -> None:
+        claims = twice(claims_of(nonce="b"), name, "a")
+        text = signed(key, json.dumps(header_of(key)), claims)
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(text, our_settings.provider())
+
+    def test_a_key_with_two_coordinates_of_one_name(self, key: PageKey) -> None:
+        jwk = twice(key.jwk, "x", PageKey().jwk["x"])
+        header = json.dumps(header_of(key)).replace(json.dumps(key.jwk), jwk)
+        assert jwk in header
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(signed(key, header, json.dumps(claims_of())), our_settings.provider())
+
+    @pytest.mark.parametrize("encoding", ["utf-16", "utf-32-be", "utf-8-sig"])
+    def test_json_in_another_encoding(self, key: PageKey, encoding: str) -> None:
+        """RFC 8259 §8.1; Python's parser guesses."""
+        parts = [json.dumps(part).encode(encoding) for part in (header_of(key), claims_of())]
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(signed(key, *parts), our_settings.provider())
+
+    @pytest.mark.parametrize(
+        "claims",
+        [
+            '{"iat": NaN}',
+            '{"iat": Infinity}',
+            '{"iat": 1e999}',
+            f'{{"iat": {"9" * 2000}}}',
+            "[" * 1800,
+            '{"a":' * 500,
+            "null",
+            "{} {}",
+            '"text"',
+        ],
+        ids=len,
+    )
+    def test_what_only_python_takes_for_json_or_nobody(self, key: PageKey, claims: str) -> None:
+        sound = json.dumps(claims_of())
+        for text in (
+            claims,
+            claims.replace('"iat"', sound[1:-1].replace('"iat"', '"a"') + ', "iat"'),
+        ):
+            with pytest.raises(InvalidDpopProof):
+                dpop.verified(
+                    signed(key, json.dumps(header_of(key)), text), our_settings.provider()
+                )
+
+    def test_no_key_is_fetched_that_a_header_names(
+        self, signed_in: Any, authorization_server: Any, key: PageKey
+    ) -> None:
+        """RFC 7515 §4.1.2, §4.1.5: it would be an attacker's word about where to look."""
+        page = signed_in()
+        authorization_server.gives(access_token="bound", **BOUND)
+        elsewhere = {"jku": "https://evil.example/keys", "x5u": "https://evil.example/cert"}
+        text = signed(key, json.dumps(header_of(key, **elsewhere)), json.dumps(claims_of()))
+        assert ask(page, text).status_code == 200
+        hosts = {request.hostname for request in authorization_server.mocker.request_history}
+        assert hosts == {"op.example"}
+
+    @pytest.mark.parametrize(
+        "jwk",
+        [
+            {"x": "A" * 43, "y": "A" * 43},  # The origin.
+            {"x": encoded(P.to_bytes(32))},
+            {"x": encoded((P + 5).to_bytes(32))},
+            {"x": "A" * 44},
+            {"x": "A" * 42 + "="},
+            {"x": 5, "y": 7},
+            {"crv": "P-256K"},
+            {"crv": "secp256k1"},
+            {"kty": "EC2"},
+            {"kty": "OKP", "crv": "Ed25519"},
+            {"d": None},
+            {"d": ""},
+            {"k": "AAAA"},
+        ],
+        ids=str,
+    )
+    def test_a_key_that_is_none(self, key: PageKey, jwk: dict[str, Any]) -> None:
+        header = header_of(key, jwk={**key.jwk, **jwk})
+        text = signed(key, json.dumps(header), json.dumps(claims_of()))
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(text, our_settings.provider())
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            {"alg": "es256"},
+            {"alg": ["ES256"]},
+            {"alg": "ES256K"},
+            {"alg": "none"},
+            {"typ": "DPOP+JWT\u0000"},
+            {"b64": False},
+            {"crit": []},
+            {"kid": 7},
+        ],
+        ids=str,
+    )
+    def test_a_header_that_wants_something_else(self, key: PageKey, header: dict[str, Any]) -> None:
+        text = signed(key, json.dumps(header_of(key, **header)), json.dumps(claims_of()))
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(text, our_settings.provider())
+
+    @pytest.mark.parametrize(
+        "signature",
+        [b"\0" * 64, b"\xff" * 64, ORDER.to_bytes(32) * 2, b"\0" * 63, b"\1" * 65, b"\1"],
+    )
+    def test_a_signature_that_is_none(self, key: PageKey, signature: bytes) -> None:
+        """CVE-2022-21449: zeros were taken for a signature of everything."""
+        text, _, _ = key.proof().rpartition(".")
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(f"{text}.{encoded(signature)}", our_settings.provider())
+
+    @pytest.mark.parametrize(
+        "around", [" {}", "{} ", "\t{}", "{}\n", "{}\0", "DPoP {}", "{},", "{}.", '"{}"']
+    )
+    def test_a_header_field_with_something_around_it(self, key: PageKey, around: str) -> None:
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(around.format(key.proof()), our_settings.provider())
+
+    def test_digits_of_another_script(self, key: PageKey) -> None:
+        """Python's own idea of a digit is wider than base64url's."""
+        proof = key.proof()
+        digit = next(letter for letter in proof if letter.isdecimal())
+        other = proof.replace(digit, chr(0x0660 + int(digit)))
+        with pytest.raises(InvalidDpopProof):
+            dpop.verified(other, our_settings.provider())
