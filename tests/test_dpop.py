@@ -343,6 +343,8 @@ class TestSignIn:
             ("/bff/login", {"sec-fetch-dest": "iframe"}),
             ("/bff/login", {"sec-fetch-dest": "empty"}),
             ("/bff/login", {"sec-fetch-dest": ""}),
+            ("/bff/login", {"sec-purpose": "prefetch;prerender"}),
+            ("/bff/login", {"purpose": "prefetch"}),
         ],
     )
     def test_one_that_was_not_leaves_it(
