@@ -7,6 +7,7 @@ nothing, and no stored token handed to somebody who has seen one.
 
 import hashlib
 import json
+import random
 import re
 import secrets
 import time
@@ -20,7 +21,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils.crypto import constant_time_compare
 
-from . import stores, strict_json
+from . import deferral, stores, strict_json
 from .conf import LEEWAY_SECONDS, Provider
 from .exceptions import InvalidDpopProof, TemporarilyUnavailable, forgets_locals
 
@@ -31,6 +32,9 @@ ALG = "ES256"
 # How far a proof's time may be from ours: the page has learned ours a moment ago.
 WINDOW_SECONDS = 60.0
 _NONCE_SECONDS = 300.0
+
+# Fewer than are forgotten at a time.
+_SWEEPS_ONE_IN = 100
 
 _MAX_CHARACTERS = 4096
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -96,6 +100,9 @@ def use_up(proof: Proof) -> None:
     seconds = max(0.0, proof.expires_at - time.time()) + LEEWAY_SECONDS
     if not stores.current().once(f"dpop-proof:{name}", seconds):
         raise InvalidDpopProof("This proof was used before: each request needs one of its own.")
+    if random.randrange(_SWEEPS_ONE_IN) == 0:  # noqa: S311  # no secret
+        # Each request leaves a fact behind, and the purge may be far.
+        deferral.after_response(stores.current().forget_some)
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:

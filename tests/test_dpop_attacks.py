@@ -4,17 +4,20 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, utils
 from cryptography.hazmat.primitives.hashes import SHA256
+from django.db.models.functions import Now
 
 from django_tmibff import dpop, tokens
 from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import AuthorizationServerRefused, BearerRefused, InvalidDpopProof
+from django_tmibff.models import Note
 from tests.authorization_server import TOKEN_ENDPOINT
 from tests.page import TOKEN, Page
 from tests.proofs import PageKey
@@ -237,6 +240,18 @@ class TestReplay:
         for other in others:
             with pytest.raises(InvalidDpopProof):
                 dpop.use_up(dpop.verified(other, our_settings.provider()))
+
+    def test_what_is_remembered_of_old_ones_goes_after_the_answer(
+        self, signed_in: Any, authorization_server: Any, key: PageKey, monkeypatch: Any
+    ) -> None:
+        """Pages that ask all day leave no more behind than they can bring in some minutes."""
+        monkeypatch.setattr(dpop, "_SWEEPS_ONE_IN", 1)
+        page = signed_in()
+        authorization_server.gives(access_token="bound", **BOUND)
+        for _ in range(5):
+            Note.objects.update(expires_at=Now() - timedelta(minutes=3))
+            assert ask(page, key.proof()).status_code == 200
+        assert Note.objects.count() <= 1
 
 
 class TestPin:
