@@ -7,6 +7,7 @@ nothing, and no stored token handed to somebody who has seen one.
 
 import hashlib
 import json
+import random
 import re
 import secrets
 import time
@@ -20,8 +21,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils.crypto import constant_time_compare
 
-from . import stores, strict_json
-from .conf import Provider
+from . import deferral, stores, strict_json
+from .conf import LEEWAY_SECONDS, Provider
 from .exceptions import InvalidDpopProof, TemporarilyUnavailable, forgets_locals
 
 HEADER = "DPoP"
@@ -31,6 +32,9 @@ ALG = "ES256"
 # How far a proof's time may be from ours: the page has learned ours a moment ago.
 WINDOW_SECONDS = 60.0
 _NONCE_SECONDS = 300.0
+
+# Fewer than are forgotten at a time.
+_SWEEPS_ONE_IN = 100
 
 _MAX_CHARACTERS = 4096
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -92,9 +96,13 @@ def check_key(proof: Proof, pinned: str | None) -> None:
 def use_up(proof: Proof) -> None:
     """Raise ``InvalidDpopProof`` for a proof that was here before (RFC 9449 §11.1)."""
     name = hashlib.sha256(f"{proof.jkt} {proof.jti}".encode()).hexdigest()
-    seconds = max(1.0, proof.expires_at - time.time() + 1)
+    # Another host of ours, whose clock is behind, takes it for longer than this one does.
+    seconds = max(0.0, proof.expires_at - time.time()) + LEEWAY_SECONDS
     if not stores.current().once(f"dpop-proof:{name}", seconds):
         raise InvalidDpopProof("This proof was used before: each request needs one of its own.")
+    if random.randrange(_SWEEPS_ONE_IN) == 0:  # noqa: S311  # no secret
+        # Each request leaves a fact behind, and the purge may be far.
+        deferral.after_response(stores.current().forget_some)
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
@@ -163,9 +171,13 @@ class OwnKey:
 
 
 def _members(part: str) -> dict[str, Any]:
-    """Return the JSON object that a part of a JWT is."""
+    """Return the JSON object that a part of a JWT is, if it says the same to every parser.
+
+    The authorization server, which has one of its own, gets the same proof (RFC 7515 §4).
+    """
     try:
-        members = strict_json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        text = urlsafe_b64decode(part + "=" * (-len(part) % 4)).decode()
+        members = strict_json.loads(text, unique_names=True)
     except ValueError:
         members = None
     if not isinstance(members, dict):

@@ -140,7 +140,7 @@ def check_request(request: HttpRequest) -> None:
 
 def check_not_speculative(request: HttpRequest) -> None:
     """Raise ``CrossSiteRequest`` for what a browser loads before anybody wants it (E5)."""
-    if any(header(request, name) is not None for name in _SPECULATION):
+    if _is_speculative(request):
         raise CrossSiteRequest("This endpoint does not answer speculative requests.")
 
 
@@ -161,9 +161,9 @@ def is_from_own_page(request: HttpRequest) -> bool:
 def is_top_level(request: HttpRequest) -> bool:
     """Return whether a window of its own shows the answer; a browser that does not say shows none.
 
-    Script can load what it likes in a frame, or in the background, unseen.
+    Script can load what it likes in a frame, in the background, or in advance, unseen.
     """
-    return header(request, "Sec-Fetch-Dest") == "document"
+    return header(request, "Sec-Fetch-Dest") == "document" and not _is_speculative(request)
 
 
 def leaves_session_behind(request: HttpRequest) -> bool:
@@ -184,6 +184,10 @@ def header(request: HttpRequest, name: str) -> str | None:
 @lru_cache
 def _wsgi_name(name: str) -> str:
     return str(HttpHeaders.to_wsgi_name(name))
+
+
+def _is_speculative(request: HttpRequest) -> bool:
+    return any(header(request, name) is not None for name in _SPECULATION)
 
 
 def _check_site(request: HttpRequest) -> None:

@@ -17,6 +17,7 @@ from django.db import (
     connections,
     models,
     router,
+    transaction,
 )
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
@@ -50,6 +51,24 @@ def use_fresh_connection() -> None:
     connection = connections[router.db_for_write(TokenSet)]
     if not connection.in_atomic_block:
         connection.close()
+
+
+def rows_of(model: type[Any]) -> models.QuerySet[Any]:
+    """Return all rows of that table, where they are written."""
+    return models.QuerySet(model, using=router.db_for_write(model))
+
+
+def delete_rows(rows: models.QuerySet[Any]) -> int:
+    """Delete rows but those that somebody has locked, without signals; return how many."""
+    connection = connections[rows.db]
+    with transaction.atomic(using=rows.db):
+        if connection.features.has_select_for_update_skip_locked:
+            free = rows.select_for_update(skip_locked=True).values("pk")
+            # MySQL cannot delete from a table that the same statement reads.
+            in_one = connection.features.update_can_self_select
+            keys = free if in_one else list(free.values_list("pk", flat=True))
+            rows = rows_of(rows.model).filter(pk__in=keys)
+        return rows._raw_delete(rows.db) or 0
 
 
 def to_datetime(seconds: float | None) -> datetime | None:

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from .conf import NarrowerScope, settings
 from .contents import AccessToken, Contents, Refusal, TokenKey
+from .dpop import is_bound
 from .exceptions import InvalidScope, InvalidTarget
 from .hosts import browser_origin
 
@@ -174,7 +175,14 @@ def _wider_key(key: TokenKey, contents: Contents, alive: list[AccessToken]) -> T
 
 
 def _alive(contents: Contents, now: float) -> list[AccessToken]:
-    return [token for token in contents.access_tokens if token.seconds_left(now) >= 1]
+    alive = (token for token in contents.access_tokens if token.seconds_left(now) >= 1)
+    return [token for token in alive if not _is_bearer_in_disguise(token)]
+
+
+def _is_bearer_in_disguise(token: AccessToken) -> bool:
+    """Return whether ``token`` came for a proof, unbound, while that was let through."""
+    is_disguised = token.key.jkt is not None and not is_bound(token.token_type)
+    return is_disguised and settings.dpop == "required"
 
 
 def _is_wider(token: AccessToken, key: TokenKey) -> bool:

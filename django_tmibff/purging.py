@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from django.db import connections, router, transaction
 from django.db.models import Max, Min, Q, QuerySet
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from . import ending, revocation
 from .conf import DEFAULT_PROVIDER, settings
-from .models import Note, NowMilliseconds, TokenSet
+from .models import Note, NowMilliseconds, TokenSet, delete_rows, rows_of
 
 LARGEST_PIECE = 50_000  # PostgreSQL takes 65,535 parameters.
 # Deleting a piece should take about that long: the next one is smaller, or larger.
@@ -131,7 +130,7 @@ class Purge:
         if self.dry_run:
             return rows.count()
         start = time.monotonic()
-        deleted = _deleted(rows)
+        deleted = delete_rows(rows)
         self._adapt(time.monotonic() - start)
         return deleted
 
@@ -145,11 +144,6 @@ class Purge:
     def _check_time(self) -> None:
         if time.monotonic() >= self.ends_at:
             raise TimeIsOverError
-
-
-def rows_of(model: type[Any]) -> QuerySet[Any]:
-    """Return all rows of that table, where they are written."""
-    return QuerySet(model, using=router.db_for_write(model))
 
 
 def _is_free() -> Q:
@@ -170,15 +164,3 @@ def _may_owe() -> Q:
         # A cache forgets what it holds as it expires.
         sealed__isnull=False,
     )
-
-
-def _deleted(rows: QuerySet[Any]) -> int:
-    connection = connections[rows.db]
-    with transaction.atomic(using=rows.db):
-        if connection.features.has_select_for_update_skip_locked:
-            free = rows.select_for_update(skip_locked=True).values("pk")
-            # MySQL cannot delete from a table that the same statement reads.
-            in_one = connection.features.update_can_self_select
-            keys = free if in_one else list(free.values_list("pk", flat=True))
-            rows = rows_of(rows.model).filter(pk__in=keys)
-        return rows._raw_delete(rows.db) or 0

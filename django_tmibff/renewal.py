@@ -85,7 +85,10 @@ def lease_seconds() -> float:
 
 @dataclass
 class Holder:
-    """Renews one token set while nobody else may; ``proof`` is of the DPoP key in ``key``."""
+    """Renews one token set while nobody else may.
+
+    ``proof`` is of the DPoP key in ``key``; ``tests_grant``: nobody wants the access token.
+    """
 
     handle: str
     owner: str
@@ -94,6 +97,7 @@ class Holder:
     session_seconds: float | None
     probes_outage: bool
     proof: dpop.Proof | None = None
+    tests_grant: bool = False
     holds_lease: bool = True
     sent: str | None = field(default=None, repr=False)
     answered: bool = False
@@ -107,7 +111,7 @@ class Holder:
             if token is not None and self._still_serves(token):
                 return token
             check_worth_asking(contents, self.key)
-            return self._renewed(contents)
+            return self._renewed(contents, self._proof(contents))
         finally:
             self._release()
 
@@ -120,9 +124,9 @@ class Holder:
     def _still_serves(self, token: AccessToken) -> bool:
         return token != self.refused and not policy.is_due(token, time.time())
 
-    def _renewed(self, contents: Contents) -> AccessToken:
+    def _renewed(self, contents: Contents, proof: str | None) -> AccessToken:
         try:
-            response = self._ask(contents)
+            response = self._ask(contents, proof)
         except TokenError as error:
             self._note_failure(contents, error)
             raise
@@ -134,16 +138,28 @@ class Holder:
             with suppress(Error):
                 TokenSet.objects.release_lease(self.handle, self.owner)
 
-    def _ask(self, contents: Contents) -> oauth.TokenResponse:
+    def _ask(self, contents: Contents, proof: str | None) -> oauth.TokenResponse:
         scope = policy.requested_scope(self.key)
         try:
-            return self._send(contents, self.key.resources, scope, self._proof(contents))
+            return self._send_proved(contents, scope, proof)
         except AuthorizationServerRefused as refusal:
             if refusal.error != "invalid_grant":
                 raise
             plain = not (self.key.resources or scope or self.proof)
             self._believe_or_doubt(contents, refusal, plain=plain)
             raise
+
+    def _send_proved(
+        self, contents: Contents, scope: str, proof: str | None
+    ) -> oauth.TokenResponse:
+        try:
+            return self._send(contents, self.key.resources, scope, proof)
+        except AuthorizationServerRefused as refusal:
+            # A page repeats its request itself; here there is none.
+            if self.proof is not None or not refusal.wants_nonce:
+                raise
+        self._extend_lease()
+        return self._send(contents, self.key.resources, scope, self._own_proof(contents))
 
     def _believe_or_doubt(
         self, contents: Contents, refusal: AuthorizationServerRefused, *, plain: bool
@@ -182,11 +198,18 @@ class Holder:
 
         ``None`` where none is needed.
         """
-        provider = oauth.provider(contents.provider)
-        if self.proof is None and not provider.dpop_bound_access_tokens:
+        if self.proof is None and not self._has_own_key(contents):
             return None
+        provider = oauth.provider(contents.provider)
         endpoint, nonce = provider.token_endpoint or "", dpop.recall_nonce(provider.name)
         return dpop.OwnKey().proof("POST", endpoint, nonce=nonce)
+
+    def _has_own_key(self, contents: Contents) -> bool:
+        """Return whether the token is to be bound to a key of ours: then nobody can use it."""
+        if self.proof is not None:
+            return False
+        only_bound = self.tests_grant and settings.dpop == "required"
+        return only_bound or oauth.provider(contents.provider).dpop_bound_access_tokens
 
     def _send(
         self,
@@ -255,7 +278,7 @@ class Holder:
         _apply_refresh_token(contents, response)
         if too_wide is not None:
             _remember_refusal(contents, self.key, too_wide, by_us=True)
-        elif refusal is None and self._is_to_be_kept(contents):
+        elif refusal is None and not self._has_own_key(contents):
             contents.put(token)
         self._save(contents, **self._columns(contents, token))
         self._tell(contents, token)
@@ -265,15 +288,11 @@ class Holder:
 
     def _refusal_of_bearer(self, contents: Contents, token: AccessToken) -> BearerRefused | None:
         """Return why a token that came in place of a bound one is not handed out."""
-        if self.proof is None or dpop.is_bound(token.token_type) or settings.dpop != "required":
+        is_proved = self.proof is not None or self._has_own_key(contents)
+        if not is_proved or dpop.is_bound(token.token_type) or settings.dpop != "required":
             return None
         logger.error("provider %s gives bearer tokens in spite of a proof", contents.provider)
         return BearerRefused()
-
-    def _is_to_be_kept(self, contents: Contents) -> bool:
-        """Return whether somebody has the key of the token that just came, if it has one."""
-        own = self.proof is None and oauth.provider(contents.provider).dpop_bound_access_tokens
-        return not own
 
     def _columns(self, contents: Contents, token: AccessToken) -> dict[str, Any]:
         columns: dict[str, Any] = {

@@ -672,6 +672,16 @@ class TestRotation:
         authorization_server.answers(status_code=400, text="")
         assert names(found_by("rotation", session), "OIDC_OP_TOKEN_ENDPOINT")
 
+    def test_a_bearer_token_where_only_bound_ones_will_do(
+        self, session: TokenSet, authorization_server: Any, settings: Any
+    ) -> None:
+        settings.TMIBFF_DPOP = "required"
+        authorization_server.gives(access_token="a", token_type="Bearer", refresh_token="rotated")
+        verdict = found_by("rotation", session)
+        assert verdict.outcome == Outcome.FAILED
+        assert names(verdict, "TMIBFF_DPOP")
+        assert contents_of(session).refresh_token == "rotated"
+
     def test_a_grant_that_is_dead_ends_the_session_as_a_page_would(
         self, session: TokenSet, authorization_server: Any
     ) -> None:

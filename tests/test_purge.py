@@ -440,7 +440,7 @@ class TestPieces:
             now[0] += next(seconds)
             return int(rows._raw_delete(rows.db))
 
-        monkeypatch.setattr(purging, "_deleted", deleted)
+        monkeypatch.setattr(purging, "delete_rows", deleted)
         monkeypatch.setattr(purging.time, "monotonic", lambda: now[0])
         sizes = []
         for piece in purge.pieces(TokenSet):

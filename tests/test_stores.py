@@ -9,6 +9,7 @@ from django.core.cache import caches
 from django.core.cache.backends.locmem import LocMemCache
 from django.core.exceptions import ImproperlyConfigured
 from django.db import NotSupportedError, OperationalError, connection, models, transaction
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from django_tmibff import stores
@@ -130,6 +131,22 @@ class TestSharedFacts:
         assert store.once("jti", 1)
         wait_until(lambda: store.once("jti", 60), 5, "the first second is over")
         assert not store.once("jti", 60)
+
+    def test_what_is_over_is_forgotten_a_few_at_a_time(
+        self, store: BaseStore, monkeypatch: Any
+    ) -> None:
+        """Where that is rows of the database; a cache does it by itself."""
+        monkeypatch.setattr("django_tmibff.stores.db._SOME", 2)
+        for name, hours in {"alive": 1, "old": -3, "older": -4, "over": -2}.items():
+            Note.objects.create(key=name, expires_at=Now() + timedelta(hours=hours))
+        left = []
+        for _ in range(3):
+            store.forget_some()
+            left.append(set(Note.objects.values_list("key", flat=True)))
+        if isinstance(store, DatabaseStore):
+            assert left == [{"alive", "over"}, {"alive"}, {"alive"}]
+        else:
+            assert left == [{"alive", "over", "old", "older"}] * 3
 
 
 class TestLease:

@@ -18,6 +18,7 @@ from ..contents import AccessToken, TokenKey
 from ..exceptions import (
     AuthorizationServerRefused,
     BackendNotReady,
+    BearerRefused,
     InvalidScope,
     InvalidSession,
     TemporarilyUnavailable,
@@ -162,6 +163,8 @@ def _explanation(error: TokenError, provider: str) -> str:
             return (
                 f"{error.description} See {setting}, TMIBFF_AS_TIMEOUT, TMIBFF_AS_CALLS_PER_MINUTE."
             )
+        case BearerRefused():
+            return f"{error.description} See TMIBFF_DPOP."
         case GrantEnded():
             return "The refresh token is dead (invalid_grant): its user has to sign in again."
         case AuthorizationServerRefused() if not error.sign_in_helps:

@@ -68,3 +68,6 @@ class BaseStore(ABC):
     @abstractmethod
     def once(self, key: str, seconds: float) -> bool:
         """Return true to the first who asks under ``key``, false to all others for ``seconds``."""
+
+    def forget_some(self) -> None:  # noqa: B027  # caches do it by themselves
+        """Forget some of the facts whose time is over, where that does not happen by itself."""

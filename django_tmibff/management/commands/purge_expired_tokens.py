@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from ...models import Note, TokenSet
-from ...purging import LARGEST_PIECE, Purge, TimeIsOverError, rows_of
+from ...models import Note, TokenSet, rows_of
+from ...purging import LARGEST_PIECE, Purge, TimeIsOverError
 from ..progress import Progress
 
 FAILED, UNFINISHED = 1, 2
