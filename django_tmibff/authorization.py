@@ -150,7 +150,7 @@ def _begins_sign_in(path: str) -> bool:
         found = resolve(unquote(urlsplit(path).path))
     except Resolver404:
         return False
-    return found.url_name in ("tmibff-login", "oidc_authentication_init")
+    return found.url_name in http.OIDC_SIGN_INS
 
 
 def _single(request: HttpRequest, name: str) -> str:
