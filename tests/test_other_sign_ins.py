@@ -1,12 +1,22 @@
 """docs/other-sign-ins.md: its code, in a new project, against a certified provider."""
 
+import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import jwt
 import pytest
 import requests
+from django.contrib.auth import get_user_model
 
+from tests.authorization_server import AuthorizationServer
+from tests.page import SESSION_INFO
+from tests.page import Page as ClientsPage
 from tests.real.browser import Browser, cookie_domain
+from tests.real.certificates import make_certificate, public_key
 from tests.real.oidc_provider import OidcProvider
 from tests.real.processes import Server, free_port, wait_until
 from tests.real.project import Project, paste, section
@@ -180,3 +190,131 @@ def test_the_session_ends_when_the_provider_says_that_its_grant_is_dead(
     assert site.fetch(browser).json()["error"] == "invalid_session"
     site.server.stop()
     site.server.start()  # Authlib keeps a provider's keys for as long as the process lives.
+
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "OPTIONS": {
+            "loaders": [
+                ("django.template.loaders.locmem.Loader", {"registration/login.html": "Who?"})
+            ]
+        },
+    }
+]
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate, for its key."""
+    return make_certificate(tmp_path)
+
+
+@pytest.fixture
+def form(
+    page: ClientsPage,
+    user: Any,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    certificate: tuple[Path, Path],
+    authorization_server: AuthorizationServer,
+) -> Iterator[ClientsPage]:
+    """A page of a site with the password form's code; its token service is at the wire."""
+    package = tmp_path / "form_site"
+    package.mkdir()
+    (package / "urls.py").write_text("from django.urls import path\n\nurlpatterns = []\n")
+    (package / "settings.py").write_text("from pathlib import Path\n")
+    replacements = {"/etc/site/assertion-key.pem": str(certificate[1])}
+    assert len(paste(package, section(PAGE, "A password form"), replacements)) == 3
+    monkeypatch.syspath_prepend(tmp_path)
+    found: dict[str, Any] = {}
+    exec((package / "settings.py").read_text(), found)  # noqa: S102  # the page's own
+    for name in ("LOGIN_URL", "ASSERTION_KEY"):
+        setattr(settings, name, found[name])
+    del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+    settings.TEMPLATES = TEMPLATES
+    settings.LOGIN_REDIRECT_URL = "/"
+    settings.ROOT_URLCONF = "form_site.urls"
+    yield page
+    for name in [name for name in sys.modules if name.partition(".")[0] == "form_site"]:
+        del sys.modules[name]
+
+
+def fill_in(page: ClientsPage, username: str = "alice") -> Any:
+    """Submit the password form."""
+    fields = {"username": username, "password": "wonderland", "next": "/tea"}
+    return page.post("/sign-in/", fields, secure=True)
+
+
+class TestPasswordForm:
+    def test_a_whole_round(
+        self,
+        form: ClientsPage,
+        authorization_server: AuthorizationServer,
+        certificate: tuple[Path, Path],
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        """X8, R12, B4: sent to sign in, a token, another one when it is over, and all ends."""
+        assert json.loads(form.fetch().content)["login_url"] == "/bff/login"
+        there = form.navigate("/bff/login", {"next": "/tea"})
+        assert there["Location"] == "/sign-in/?next=/tea"
+        authorization_server.gives(access_token="a", refresh_token="r", expires_in=0)
+        assert fill_in(form)["Location"] == "/tea"
+        [assertion] = authorization_server.requests[0]["assertion"]
+        said = jwt.decode(
+            assertion,
+            public_key(certificate[0]),
+            algorithms=["ES256"],
+            audience="https://op.example/token",
+        )
+        assert (said["iss"], said["sub"]) == ("client", "alice")
+        assert json.loads(form.fetch(SESSION_INFO).content)["preferred_username"] == "alice"
+        assert form.token()["access_token"] == "fresh-2"
+        assert authorization_server.requests[1]["refresh_token"] == ["r"]
+        with django_capture_on_commit_callbacks(execute=True):
+            form.fetch("/bff/logout", method="POST")
+        assert authorization_server.revoked == ["r"]
+        assert form.refusal()["error"] == "invalid_session"
+
+    def test_without_a_refresh_token_the_form_is_spared_who_is_signed_in(
+        self, form: ClientsPage, authorization_server: AuthorizationServer
+    ) -> None:
+        authorization_server.gives(access_token="a", expires_in=0)
+        fill_in(form)
+        assert form.refusal()["error"] == "backend_not_ready"
+        assert form.navigate("/sign-in/", {"next": "/tea"})["Location"] == "/tea"
+        assert form.token()["access_token"] == "fresh-2"
+
+    def test_while_the_token_service_is_down_people_are_signed_in_without_tokens(
+        self, form: ClientsPage, authorization_server: AuthorizationServer, caplog: Any
+    ) -> None:
+        authorization_server.is_down()
+        assert fill_in(form)["Location"] == "/tea"
+        assert "no tokens for user" in caplog.text
+        assert form.refusal()["error"] == "backend_not_ready"
+        authorization_server.is_down()
+        assert form.navigate("/sign-in/", {"next": "/tea"}).content == b"Who?"
+
+    def test_x6_a_dead_grant_leaves_the_session_that_the_password_made(
+        self, form: ClientsPage, authorization_server: AuthorizationServer
+    ) -> None:
+        authorization_server.gives(access_token="a", refresh_token="r", expires_in=0)
+        fill_in(form)
+        authorization_server.refuses("invalid_grant")
+        assert form.refusal()["error"] == "invalid_grant"
+        assert form.refusal()["error"] == "backend_not_ready"
+
+    def test_the_tokens_of_another_user_are_revoked(
+        self,
+        form: ClientsPage,
+        authorization_server: AuthorizationServer,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        get_user_model().objects.create_user("bob", password="wonderland")
+        authorization_server.gives(access_token="a", refresh_token="r", expires_in=3600)
+        fill_in(form)
+        with django_capture_on_commit_callbacks(execute=True):
+            fill_in(form, "bob")
+        assert authorization_server.revoked == ["r"]
+        assert form.token()["access_token"] == "fresh-2"
