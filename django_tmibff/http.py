@@ -63,7 +63,7 @@ _HEADERS = {
 }
 
 # The paths that begin a sign-in with OpenID Connect.
-OIDC_SIGN_INS = ("tmibff-login", "oidc_authentication_init")
+_OIDC_SIGN_INS = ("tmibff-login", "oidc_authentication_init")
 
 # What Django raises itself while a request is read (E12); DisallowedHost stays Django's.
 _UNREADABLE = (
@@ -186,11 +186,18 @@ def own_sign_in() -> str | None:
     """
     with suppress(NoReverseMatch, Resolver404):
         url = resolve_url(django_settings.LOGIN_URL)
-        path = "/" + urlsplit(url).path.removeprefix(get_script_prefix())
-        is_ours = not urlsplit(url).netloc
-        if is_ours and resolve(path).url_name not in OIDC_SIGN_INS:
+        parts = urlsplit(url)
+        if not parts.netloc and not begins_oidc_sign_in(parts.path):
             return url
     return None
+
+
+def begins_oidc_sign_in(path: str) -> bool:
+    """Return whether a sign-in with OpenID Connect begins at that path; raises ``Resolver404``."""
+    prefix = get_script_prefix()
+    # A proxy may hand over the endpoints at the root too, where the site itself is below a path.
+    within = path[len(prefix) - 1 :] if path.startswith(prefix) else path
+    return resolve(within).url_name in _OIDC_SIGN_INS
 
 
 def header(request: HttpRequest, name: str) -> str | None:

@@ -352,6 +352,12 @@ class TestNext:
         begun = page.get(LOGIN, {"next": path}, secure=True, headers=headers)
         assert finish(page, begun, provider)["Location"] == settings.LOGIN_REDIRECT_URL
 
+    @pytest.mark.parametrize("path", ["/shop/bff/login?login_hint=mallory", "/bff/login"])
+    def test_e9_nor_is_one_of_a_site_below_a_path(self, page: Page, path: str) -> None:
+        with override_script_prefix("/shop/"):
+            page.get(LOGIN, {"next": path}, secure=True, headers={"sec-fetch-site": "cross-site"})
+        assert page.session["oidc_login_next"] is None
+
     def test_without_one_another_sites_is_not_taken(
         self, page: Page, provider: OpenIDProvider, settings: Any
     ) -> None:
