@@ -4,6 +4,7 @@ import os
 import re
 import shlex
 import socket
+import ssl
 import sys
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from tests.real.gunicorn import PROJECT, migrate
 from tests.real.http import TIMEOUT_SECONDS
 from tests.real.nginx import Nginx, block
 from tests.real.postgresql import PostgreSQL
-from tests.real.processes import Server, wait_until
+from tests.real.processes import Server, run, wait_until
 from tests.real.project import DOCS, paste
 from tests.real.redis import Redis
 from tests.real.session import DAY, drop_access_tokens, new_session, refresh_token
@@ -31,7 +32,12 @@ PAGE = (DOCS / "deployment.md").read_text()
 TOKEN, SESSION_INFO = "/.well-known/bff-token", "/.well-known/bff-sessioninfo"
 COOKIE = "__Host-sessionid"
 FETCH = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+AT_ROOT = "    location / {\n        proxy_pass http://site;\n    }\n"
 SLOW_SECONDS = 1.0
+SECRETS: dict[str, Any] = {
+    "SECRET_KEY": "of-this-test-" + "not-a-secret" * 4,
+    "TMIBFF_ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
+}
 
 
 class Deployed(Server):
@@ -75,12 +81,6 @@ class Deployed(Server):
             return client.connect_ex(str(self.socket)) == 0
 
 
-SECRETS: dict[str, Any] = {
-    "SECRET_KEY": "of-this-test-" + "not-a-secret" * 4,
-    "TMIBFF_ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
-}
-
-
 class Site:
     """The deployed site, asked as a browser does: over https, by its name."""
 
@@ -98,23 +98,30 @@ class Site:
         self, path: str, cookie: str = "", *, method: str = "GET", **headers: str
     ) -> requests.Response:
         """Return the answer to a page's own call."""
-        return self.ask(f"{self.nginx.origin}{path}", cookie, method, {**FETCH, **headers})
+        url = f"{self.nginx.origin}{path}"
+        return self.ask(url, cookie, method=method, headers={**FETCH, **headers})
 
-    def ask(
-        self, url: str, cookie: str = "", method: str = "GET", headers: Any = None
-    ) -> requests.Response:
+    def ask(self, url: str, cookie: str = "", **request: Any) -> requests.Response:
         """Return the answer to a request, without redirects."""
         with requests.Session() as session:
             session.trust_env = False
+            session.cookies.update({COOKIE: cookie} if cookie else {})
+            options = {"verify": str(self.certificate), "timeout": TIMEOUT_SECONDS}
             return session.request(
-                method,
-                url,
-                headers={name.replace("_", "-"): value for name, value in (headers or {}).items()},
-                cookies={COOKIE: cookie} if cookie else None,
-                verify=str(self.certificate),
-                allow_redirects=False,
-                timeout=TIMEOUT_SECONDS,
+                request.pop("method", "GET"), url, allow_redirects=False, **options, **request
             )
+
+    def ask_in_these_words(self, *lines: str) -> str:
+        """Return the whole answer to a request of these lines, over https."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        address = ("127.0.0.1", self.nginx.port)
+        with (
+            socket.create_connection(address, timeout=TIMEOUT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            head = [*lines, f"Host: localhost:{self.nginx.port}", "Connection: close", "", ""]
+            connection.sendall("\r\n".join(head).encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
 
 @pytest.fixture(scope="module")
@@ -136,8 +143,9 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgre
 def replacements(services: tuple[PostgreSQL, Redis]) -> dict[str, str]:
     """What stands in the page's settings for what only the test knows."""
     database, redis = services
+    by_tcp = f'"HOST": "127.0.0.1", "PORT": {database.port}, "USER": "postgres"'
     return {
-        '"HOST": "/run/postgresql"': f'"HOST": "127.0.0.1", "PORT": {database.port}, "USER": "postgres"',
+        '"HOST": "/run/postgresql"': by_tcp,
         "redis://127.0.0.1:6379/0": redis.url,
         "app.example": "localhost",
     }
@@ -175,6 +183,12 @@ def site(
 
 
 @pytest.fixture(scope="module")
+def cookie(site: Site, strict_server: StrictServer) -> str:
+    """The cookie of somebody whose token is good."""
+    return site.new_session(strict_server)
+
+
+@pytest.fixture(scope="module")
 def site_below_a_path(
     certificate: Paths,
     replacements: dict[str, str],
@@ -186,13 +200,12 @@ def site_below_a_path(
     folder = tmp_path_factory.mktemp("nginx-below")
     settings = {**strict_server.django_settings(), "FORCE_SCRIPT_NAME": "/shop"}
     app = Deployed(folder / "app", replacements, **settings)
-    at_root = "    location / {\n        proxy_pass http://site;\n    }\n"
     nginx = Nginx(
         folder,
         block(PAGE, "/etc/nginx/conf.d/site.conf"),
         certificate,
         {
-            at_root: block(PAGE, "below a path"),
+            AT_ROOT: block(PAGE, "below a path"),
             "/run/site/gunicorn.sock": str(app.socket),
         },
     )
@@ -200,15 +213,16 @@ def site_below_a_path(
         yield Site(nginx, app, certificate[0], kept)
 
 
-def test_e2_a_page_that_came_by_https_gets_its_token(site: Site, server: StrictServer) -> None:
-    cookie = site.new_session(server)
+def test_e2_a_page_that_came_by_https_gets_its_token(
+    site: Site, server: StrictServer, cookie: str
+) -> None:
     answer = site.fetch(TOKEN, cookie, Origin=site.nginx.origin)
     assert answer.status_code == 200, answer.text
     assert server.is_alive(answer.json()["access_token"])
 
 
-def test_e8_the_answers_headers_arrive_as_they_were_sent(site: Site, server: StrictServer) -> None:
-    headers = site.fetch(TOKEN, site.new_session(server)).headers
+def test_e8_the_answers_headers_arrive_as_they_were_sent(site: Site, cookie: str) -> None:
+    headers = site.fetch(TOKEN, cookie).headers
     assert headers["Cache-Control"] == "no-cache, no-store, private"
     assert {"Cookie", "Origin", "Sec-Fetch-Site"} <= set(headers["Vary"].split(", "))
     assert not {"Age", "ETag", "Expires", "Last-Modified", "Access-Control-Allow-Origin"} & {
@@ -219,34 +233,17 @@ def test_e8_the_answers_headers_arrive_as_they_were_sent(site: Site, server: Str
 
 @pytest.mark.parametrize("name", ["X-Forwarded-Proto", "X_Forwarded_Proto", "Forwarded"])
 def test_e2_what_the_browser_says_of_the_way_it_came_is_not_believed(
-    site: Site, server: StrictServer, name: str
+    site: Site, cookie: str, name: str
 ) -> None:
-    cookie = site.new_session(server)
     value = "proto=http;host=evil.example" if name == "Forwarded" else "http"
-    answer = raw(site, f"GET {TOKEN} HTTP/1.1", f"{name}: {value}", f"Cookie: {COOKIE}={cookie}")
+    answer = site.ask_in_these_words(
+        f"GET {TOKEN} HTTP/1.1", f"{name}: {value}", f"Cookie: {COOKIE}={cookie}"
+    )
     assert answer.startswith("HTTP/1.1 200 "), answer
 
 
-def raw(site: Site, *lines: str) -> str:
-    """Return the answer to these very lines, over https."""
-    import ssl
-
-    context = ssl.create_default_context(cafile=str(site.certificate))
-    with (
-        socket.create_connection(("127.0.0.1", site.nginx.port), timeout=TIMEOUT_SECONDS) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as connection,
-    ):
-        head = [*lines, f"Host: localhost:{site.nginx.port}", "Connection: close", "", ""]
-        connection.sendall("\r\n".join(head).encode())
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
-    return answer.decode()
-
-
-def test_e2_plain_http_never_reaches_the_endpoints(site: Site, server: StrictServer) -> None:
+def test_e2_plain_http_never_reaches_the_endpoints(site: Site, cookie: str) -> None:
     """Whatever it says of itself."""
-    cookie = site.new_session(server)
     answer = site.ask(
         f"http://localhost:{site.nginx.plain_port}{TOKEN}",
         cookie,
@@ -255,15 +252,14 @@ def test_e2_plain_http_never_reaches_the_endpoints(site: Site, server: StrictSer
     assert (answer.status_code, answer.headers["Location"]) == (301, f"https://localhost{TOKEN}")
 
 
-def test_e5_another_origin_is_refused(site: Site, server: StrictServer) -> None:
-    cookie = site.new_session(server)
+def test_e5_another_origin_is_refused(site: Site, cookie: str) -> None:
     for origin in ("https://evil.example", f"http://localhost:{site.nginx.port}", "null"):
         assert site.fetch(TOKEN, cookie, Origin=origin).status_code == 403
-    # Nor does the browser say which one is ours.
-    answer = site.fetch(
-        TOKEN, cookie, Origin="https://evil.example", X_Forwarded_Host="evil.example"
-    )
-    assert answer.status_code == 403
+
+
+def test_e5_nor_does_the_browser_say_which_origin_is_ours(site: Site, cookie: str) -> None:
+    evil = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}
+    assert site.fetch(TOKEN, cookie, **evil).status_code == 403
 
 
 def test_another_host_gets_no_answer(site: Site) -> None:
@@ -285,16 +281,16 @@ def test_djangos_own_forms_work_behind_it(site: Site) -> None:
     """Without ``CSRF_TRUSTED_ORIGINS``: the host and the scheme are the browser's."""
     login = site.fetch("/admin/login/")
     csrf = login.cookies["__Host-csrftoken"]
-    with requests.Session() as session:
-        session.trust_env = False
-        answer = session.post(
-            f"{site.nginx.origin}/admin/login/",
-            data={"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": csrf},
-            headers={"Origin": site.nginx.origin, "Referer": f"{site.nginx.origin}/admin/login/"},
-            cookies={"__Host-csrftoken": csrf},
-            verify=str(site.certificate),
-            timeout=TIMEOUT_SECONDS,
-        )
+    answer = site.ask(
+        f"{site.nginx.origin}/admin/login/",
+        method="POST",
+        data={"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": csrf},
+        headers={
+            "Cookie": f"__Host-csrftoken={csrf}",
+            "Origin": site.nginx.origin,
+            "Referer": f"{site.nginx.origin}/admin/login/",
+        },
+    )
     assert (answer.status_code, "correct username" in answer.text) == (200, True)
 
 
@@ -336,32 +332,29 @@ def test_e1_the_endpoints_are_at_the_root_of_a_site_that_is_below_a_path(
 
 
 def test_the_location_for_endpoints_comes_before_files(
-    site: Site, server: StrictServer, certificate: Paths, tmp_path: Path
+    site: Site, server: StrictServer, cookie: str, certificate: Paths, tmp_path: Path
 ) -> None:
     """Such as those of a single-page app, or of who issues certificates."""
     files = "    location / {\n        return 200 'the app';\n    }\n"
-    at_root = "    location / {\n        proxy_pass http://site;\n    }\n"
     more = "    location /.well-known/ {\n        return 404;\n    }\n"
     nginx = Nginx(
         tmp_path,
         block(PAGE, "/etc/nginx/conf.d/site.conf"),
         certificate,
         {
-            at_root: files + more + block(PAGE, "the endpoints"),
+            AT_ROOT: files + more + block(PAGE, "the endpoints"),
             "/run/site/gunicorn.sock": str(site.app.socket),
         },
     )
     with nginx:
         url = f"{nginx.origin}{TOKEN}"
         assert site.ask(f"{nginx.origin}/", headers=FETCH).text == "the app"
-        answer = site.ask(url, site.new_session(server), headers=FETCH)
+        answer = site.ask(url, cookie, headers=FETCH)
         assert server.is_alive(answer.json()["access_token"])
         assert site.ask(f"{nginx.origin}/.well-known/other").status_code == 404
 
 
 def test_the_checks_have_nothing_to_say(site: Site) -> None:
     """``check --deploy`` with the page's settings: neither of ours nor of Django's."""
-    from tests.real.processes import run
-
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level=INFO"]
     assert "no issues" in run(command, cwd=PROJECT, env=site.app.env)

@@ -58,7 +58,7 @@ class Nginx(Server):
         file.write_text(AROUND.format(folder=folder, configuration=configuration))
         super().__init__(
             "nginx",
-            [program("nginx", package="nginx-light"), "-c", file, "-p", folder, "-g", "daemon off;"],
+            [program("nginx"), "-c", file, "-p", folder, "-g", "daemon off;"],
             folder=folder,
             ready=lambda: accepts_connections(self.port),
         )
