@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
 from django.http import HttpRequest
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from . import http, policy, resource_requests, tokens
@@ -147,10 +147,9 @@ def _begins_sign_in(path: str) -> bool:
     Where the callback's page has reloaded itself, a browser takes what follows for that (E9).
     """
     try:
-        found = resolve(unquote(urlsplit(path).path))
+        return http.begins_oidc_sign_in(unquote(urlsplit(path).path))
     except Resolver404:
         return False
-    return found.url_name in ("tmibff-login", "oidc_authentication_init")
 
 
 def _single(request: HttpRequest, name: str) -> str:

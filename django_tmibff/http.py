@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache, wraps
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.conf import settings as django_settings
 from django.contrib.auth.decorators import login_not_required
@@ -21,7 +21,8 @@ from django.db import Error as DatabaseFails
 from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.http.request import HttpHeaders, split_domain_port
 from django.http.response import ResponseHeaders
-from django.urls import NoReverseMatch, reverse
+from django.shortcuts import resolve_url
+from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
 from django.views.decorators.csrf import csrf_exempt
 
 from . import tokens
@@ -60,6 +61,9 @@ _HEADERS = {
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
 }
+
+# The paths that begin a sign-in with OpenID Connect.
+_OIDC_SIGN_INS = ("tmibff-login", "oidc_authentication_init")
 
 # What Django raises itself while a request is read (E12); DisallowedHost stays Django's.
 _UNREADABLE = (
@@ -175,6 +179,27 @@ def leaves_session_behind(request: HttpRequest) -> bool:
     )
 
 
+def own_sign_in() -> str | None:
+    """Return the page where the site signs people in by itself: Django's ``LOGIN_URL``.
+
+    ``None`` where there is no such page, or it begins a sign-in with OpenID Connect.
+    """
+    with suppress(NoReverseMatch, Resolver404):
+        url = resolve_url(django_settings.LOGIN_URL)
+        parts = urlsplit(url)
+        if not parts.netloc and not begins_oidc_sign_in(parts.path):
+            return url
+    return None
+
+
+def begins_oidc_sign_in(path: str) -> bool:
+    """Return whether a sign-in with OpenID Connect begins at that path; raises ``Resolver404``."""
+    prefix = get_script_prefix()
+    # A proxy may hand over the endpoints at the root too, where the site itself is below a path.
+    within = path[len(prefix) - 1 :] if path.startswith(prefix) else path
+    return resolve(within).url_name in _OIDC_SIGN_INS
+
+
 def header(request: HttpRequest, name: str) -> str | None:
     """Return that request header: ``request.headers`` would rewrite them all for it."""
     found: str | None = request.META.get(_wsgi_name(name))
@@ -246,12 +271,13 @@ def _error(
 
 
 def _login_url(request: HttpRequest, error: TokenError) -> str | None:
-    """Return where to get the token interactively, if OIDC sign-in is installed (X8).
+    """Return where to get the token interactively, if people can sign in here (X8).
 
     That is at the provider where this session signed in, and for what was refused.
     """
     with suppress(NoReverseMatch):
-        reverse("oidc_authentication_init")
+        if own_sign_in() is None:
+            reverse("oidc_authentication_init")
         provider = tokens.provider_of(request)
         named = [] if provider == DEFAULT_PROVIDER else [("provider", provider)]
         query = urlencode([*named, *error.sign_in_parameters])

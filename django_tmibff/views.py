@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from django.conf import settings as django_settings
 from django.contrib import auth
 from django.contrib.auth.decorators import login_not_required
+from django.contrib.auth.views import redirect_to_login
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.shortcuts import resolve_url
 from django.utils.decorators import method_decorator
@@ -135,7 +136,10 @@ class OIDCRequestView(OIDCAuthenticationRequestView):
         if http.leaves_session_behind(request):
             # A new session's cookie would take the place of the one that was not sent.
             return _reload(authorization.from_our_own_site(request, self.asked))
-        self.provider = provider = _sign_in_provider(self.asked.provider)
+        found = _provider(self.asked.provider)
+        if (elsewhere := _own_sign_in(found, self.asked)) is not None:
+            return elsewhere
+        self.provider = provider = _for_sign_in(found)
         self.parameters, repeated = authorization.parameters(request, provider, self.asked)
         if not provider.is_default:
             self.OIDC_OP_AUTH_ENDPOINT = provider.authorization_endpoint
@@ -180,7 +184,7 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
         return self.next or resolve_url(django_settings.LOGIN_REDIRECT_URL)
 
     def get(self, request: HttpRequest, provider: str = DEFAULT_PROVIDER) -> HttpResponse:
-        found = _sign_in_provider(provider)
+        found = _for_sign_in(_provider(provider))
         if not states.is_known(request, found):
             if http.header(request, "Sec-Fetch-Site") == "cross-site":
                 return _reload()
@@ -225,17 +229,35 @@ def _reload(path: str = "") -> HttpResponse:
     return HttpResponse(format_html(_RELOAD_PAGE, content), headers=_RELOAD_HEADERS)
 
 
-def _sign_in_provider(name: str) -> Provider:
-    """Return the provider where somebody signs in; raises ``Http404`` where nobody can."""
+def _provider(name: str) -> Provider | None:
     is_named = name in (DEFAULT_PROVIDER, *settings.provider_names)
-    provider = settings.find_provider(name) if is_named else None
+    return settings.find_provider(name) if is_named else None
+
+
+def _own_sign_in(
+    provider: Provider | None, asked: authorization.SignInRequest
+) -> HttpResponse | None:
+    """Return the way to the site's own sign-in, where there is none with OpenID Connect."""
+    if provider is None or provider.authorization_endpoint:
+        return None
+    url = http.own_sign_in()
+    if url is None or not asked.next:
+        return None if url is None else HttpResponseRedirect(url)
+    if asked.prompt == "none":
+        # It would ask the user.
+        return HttpResponseRedirect(authorization.with_error(asked.next, "interaction_required"))
+    return redirect_to_login(asked.next, url)
+
+
+def _for_sign_in(provider: Provider | None) -> Provider:
+    """Return the provider, where people can sign in; raises ``Http404`` where nobody can."""
     if provider is None:
         raise Http404("There is no such provider.")
     if provider.is_default and not provider.authorization_endpoint:
         raise Http404("This site has no sign-in with OpenID Connect.")
     if not provider.is_default and provider.missing_for_sign_in:
         missing = f"TMIBFF_PROVIDERS lacks its {', '.join(provider.missing_for_sign_in)}"
-        logger.error("provider %s is not set up: %s", name, missing)
+        logger.error("provider %s is not set up: %s", provider.name, missing)
         raise Http404("Nobody can sign in at this provider.")
     return provider
 

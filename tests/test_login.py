@@ -9,7 +9,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from django.contrib.auth import get_user_model
+from django.test.utils import override_script_prefix
 
+from django_tmibff.http import own_sign_in
 from tests.openid_provider import ISSUER, OpenIDProvider
 from tests.page import NAVIGATION, SESSION_INFO, Page
 
@@ -350,6 +352,12 @@ class TestNext:
         begun = page.get(LOGIN, {"next": path}, secure=True, headers=headers)
         assert finish(page, begun, provider)["Location"] == settings.LOGIN_REDIRECT_URL
 
+    @pytest.mark.parametrize("path", ["/shop/bff/login?login_hint=mallory", "/bff/login"])
+    def test_e9_nor_is_one_of_a_site_below_a_path(self, page: Page, path: str) -> None:
+        with override_script_prefix("/shop/"):
+            page.get(LOGIN, {"next": path}, secure=True, headers={"sec-fetch-site": "cross-site"})
+        assert page.session["oidc_login_next"] is None
+
     def test_without_one_another_sites_is_not_taken(
         self, page: Page, provider: OpenIDProvider, settings: Any
     ) -> None:
@@ -543,3 +551,50 @@ class TestOrigins:
     def test_those_of_the_sign_ins_token(self, signed_in: Any, settings: Any) -> None:
         settings.TMIBFF_ORIGINS = ["https://api.example"]
         assert signed_in().token()["origins"] == ["https://api.example"]
+
+
+@pytest.mark.urls("tests.own_sign_in_urls")
+class TestTheSitesOwnSignIn:
+    """Where people sign in without OpenID Connect, or with another library: ``LOGIN_URL``."""
+
+    @pytest.fixture(autouse=True)
+    def its_settings(self, settings: Any) -> None:
+        del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+        settings.LOGIN_URL = "who"
+
+    def test_x8_a_page_is_sent_there_and_back(self, page: Page) -> None:
+        assert json.loads(page.fetch().content)["login_url"] == LOGIN
+        answer = page.navigate(LOGIN, {"next": "/orders?a=b", "scope": "calendar"})
+        assert (answer.status_code, answer["Location"]) == (302, "/who/?next=/orders%3Fa%3Db")
+
+    def test_without_next_it_is_the_page_alone(self, page: Page) -> None:
+        assert page.navigate(LOGIN)["Location"] == "/who/"
+
+    @pytest.mark.parametrize("url", ["https://evil.example/", "//evil.example/", LOGIN])
+    def test_no_other_sites_next_is_passed_on(self, page: Page, url: str) -> None:
+        assert page.navigate(LOGIN, {"next": url})["Location"] == "/who/"
+
+    def test_without_a_word_to_the_user_it_cannot_be_done(self, page: Page) -> None:
+        answer = page.navigate(LOGIN, {"prompt": "none", "next": "/orders"})
+        assert answer["Location"] == "/orders?bff_error=interaction_required"
+
+    def test_also_where_another_providers_tokens_came_from_elsewhere(
+        self, page: Page, user: Any, settings: Any
+    ) -> None:
+        members = {"token_endpoint": "https://partner.example/token", "client_id": "ours"}
+        settings.TMIBFF_PROVIDERS = {"partner": members}
+        page.sign_in(user)
+        page.store({"refresh_token": ...}, provider="partner")
+        url = page.refusal(scope="calendar")["login_url"]
+        assert url == f"{LOGIN}?provider=partner&scope=calendar"
+        assert page.navigate(f"{url}&next=/")["Location"] == "/who/?next=/"
+
+    def test_below_a_path_too(self) -> None:
+        with override_script_prefix("/shop/"):
+            assert own_sign_in() == "/shop/who/"
+
+    @pytest.mark.parametrize("url", ["tmibff-login", "/nowhere/", "https://sso.example/", "none"])
+    def test_without_such_a_page_there_is_none(self, page: Page, settings: Any, url: str) -> None:
+        settings.LOGIN_URL = url
+        assert "login_url" not in json.loads(page.fetch().content)
+        assert page.navigate(LOGIN).status_code == 404

@@ -53,6 +53,11 @@ def make_certificate(
     return certificate_path, key_path
 
 
+def public_key(certificate: Path) -> Any:
+    """Return whose certificate it is."""
+    return x509.load_pem_x509_certificate(certificate.read_bytes()).public_key()
+
+
 def public_jwk(certificate: Path) -> dict[str, Any]:
     """Return the certificate as a JWK (RFC 7517 §4.7)."""
     found = x509.load_pem_x509_certificate(certificate.read_bytes())

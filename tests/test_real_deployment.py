@@ -1,0 +1,360 @@
+"""docs/deployment.md: nginx, gunicorn, PostgreSQL and Redis with the blocks of the page."""
+
+import os
+import re
+import shlex
+import socket
+import ssl
+import sys
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cryptography.fernet import Fernet
+
+from tests.real.certificates import Paths, make_certificate
+from tests.real.gunicorn import PROJECT, migrate
+from tests.real.http import TIMEOUT_SECONDS
+from tests.real.nginx import Nginx, block
+from tests.real.postgresql import PostgreSQL
+from tests.real.processes import Server, run, wait_until
+from tests.real.project import DOCS, paste
+from tests.real.redis import Redis
+from tests.real.session import DAY, drop_access_tokens, new_session, refresh_token
+from tests.real.strict_server import StrictServer
+
+pytestmark = pytest.mark.real
+
+PAGE = (DOCS / "deployment.md").read_text()
+TOKEN, SESSION_INFO = "/.well-known/bff-token", "/.well-known/bff-sessioninfo"
+COOKIE = "__Host-sessionid"
+FETCH = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
+AT_ROOT = "    location / {\n        proxy_pass http://site;\n    }\n"
+SLOW_SECONDS = 1.0
+SECRETS: dict[str, Any] = {
+    "SECRET_KEY": "of-this-test-" + "not-a-secret" * 4,
+    "TMIBFF_ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
+}
+
+
+class Deployed(Server):
+    """gunicorn with the page's command and settings, for the test project."""
+
+    def __init__(self, folder: Path, replacements: Mapping[str, str], **settings: Any) -> None:
+        """Take what stands in the page's settings for what only the test knows, and more."""
+        self.socket = folder / "gunicorn.sock"
+        folder.mkdir()
+        module = folder / "settings.py"
+        module.write_text("from testproject.settings import *\n")
+        assert paste(folder, PAGE, replacements) == ["settings.py"]
+        with module.open("a") as file:
+            file.writelines(f"{name} = {value!r}\n" for name, value in settings.items())
+        module.rename(folder / "deployed_settings.py")
+        super().__init__(
+            "gunicorn",
+            [*self._command(), "--no-control-socket"],
+            folder=folder,
+            ready=self._is_ready,
+            cwd=PROJECT,
+            env={
+                "DJANGO_SETTINGS_MODULE": "deployed_settings",
+                "PYTHONPATH": os.pathsep.join((str(folder), str(PROJECT))),
+                "SECRET_KEY": SECRETS["SECRET_KEY"],
+                "TMIBFF_ENCRYPTION_KEYS": " ".join(SECRETS["TMIBFF_ENCRYPTION_KEYS"]),
+            },
+        )
+
+    def _command(self) -> list[str]:
+        [written] = re.findall(r"^ExecStart=(.*)$", PAGE, re.MULTILINE)
+        program, application, *options = shlex.split(written)
+        assert (program, application) == ("/srv/site/.venv/bin/gunicorn", "site.wsgi")
+        bind = "unix:/run/site/gunicorn.sock"
+        assert bind in options
+        options = [f"unix:{self.socket}" if one == bind else one for one in options]
+        return [sys.executable, "-m", "gunicorn", "testproject.wsgi", *options]
+
+    def _is_ready(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
+
+
+class Site:
+    """The deployed site, asked as a browser does: over https, by its name."""
+
+    def __init__(self, nginx: Nginx, app: Deployed, certificate: Path, settings: Any) -> None:
+        self.nginx = nginx
+        self.app = app
+        self.certificate = certificate
+        self.settings = settings
+
+    def new_session(self, server: StrictServer, *, age_seconds: float = 0) -> str:
+        """Return the cookie of somebody who signed in that long ago."""
+        return new_session(self.settings, server.new_family(), age_seconds=age_seconds)
+
+    def fetch(
+        self, path: str, cookie: str = "", *, method: str = "GET", **headers: str
+    ) -> requests.Response:
+        """Return the answer to a page's own call."""
+        url = f"{self.nginx.origin}{path}"
+        return self.ask(url, cookie, method=method, headers={**FETCH, **headers})
+
+    def ask(self, url: str, cookie: str = "", **request: Any) -> requests.Response:
+        """Return the answer to a request, without redirects."""
+        with requests.Session() as session:
+            session.trust_env = False
+            session.cookies.update({COOKIE: cookie} if cookie else {})
+            options = {"verify": str(self.certificate), "timeout": TIMEOUT_SECONDS}
+            return session.request(
+                request.pop("method", "GET"), url, allow_redirects=False, **options, **request
+            )
+
+    def ask_in_these_words(self, *lines: str) -> str:
+        """Return the whole answer to a request of these lines, over https."""
+        context = ssl.create_default_context(cafile=str(self.certificate))
+        address = ("127.0.0.1", self.nginx.port)
+        with (
+            socket.create_connection(address, timeout=TIMEOUT_SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname="localhost") as connection,
+        ):
+            head = [*lines, f"Host: localhost:{self.nginx.port}", "Connection: close", "", ""]
+            connection.sendall("\r\n".join(head).encode())
+            return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """A self-signed certificate."""
+    return make_certificate(tmp_path_factory.mktemp("certificate"))
+
+
+@pytest.fixture(scope="module")
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PostgreSQL, Redis]]:
+    """PostgreSQL with the project's tables in it, and Redis."""
+    with PostgreSQL() as database, Redis(tmp_path_factory.mktemp("redis")) as redis:
+        database.create_database("site")
+        migrate({"DATABASES": {"default": database.settings("site")}})
+        yield database, redis
+
+
+@pytest.fixture(scope="module")
+def replacements(services: tuple[PostgreSQL, Redis]) -> dict[str, str]:
+    """What stands in the page's settings for what only the test knows."""
+    database, redis = services
+    by_tcp = f'"HOST": "127.0.0.1", "PORT": {database.port}, "USER": "postgres"'
+    return {
+        '"HOST": "/run/postgresql"': by_tcp,
+        "redis://127.0.0.1:6379/0": redis.url,
+        "app.example": "localhost",
+    }
+
+
+@pytest.fixture(scope="module")
+def kept(services: tuple[PostgreSQL, Redis], strict_server: StrictServer) -> dict[str, Any]:
+    """The settings of who makes sessions for the site."""
+    database, redis = services
+    cache = {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": redis.url}
+    return {
+        **strict_server.django_settings(),
+        **SECRETS,
+        "DATABASES": {"default": database.settings("site")},
+        "CACHES": {"default": cache},
+        "TMIBFF_STORE": "django_tmibff.stores.cached_db",
+    }
+
+
+@pytest.fixture(scope="module")
+def site(
+    certificate: Paths,
+    replacements: dict[str, str],
+    kept: dict[str, Any],
+    strict_server: StrictServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """The site as the page has it."""
+    folder = tmp_path_factory.mktemp("nginx")
+    app = Deployed(folder / "app", replacements, **strict_server.django_settings())
+    configuration = block(PAGE, "/etc/nginx/conf.d/site.conf")
+    nginx = Nginx(folder, configuration, certificate, {"/run/site/gunicorn.sock": str(app.socket)})
+    with app, nginx:
+        yield Site(nginx, app, certificate[0], kept)
+
+
+@pytest.fixture(scope="module")
+def cookie(site: Site, strict_server: StrictServer) -> str:
+    """The cookie of somebody whose token is good."""
+    return site.new_session(strict_server)
+
+
+@pytest.fixture(scope="module")
+def site_below_a_path(
+    certificate: Paths,
+    replacements: dict[str, str],
+    kept: dict[str, Any],
+    strict_server: StrictServer,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Site]:
+    """The site with the page's other locations."""
+    folder = tmp_path_factory.mktemp("nginx-below")
+    settings = {**strict_server.django_settings(), "FORCE_SCRIPT_NAME": "/shop"}
+    app = Deployed(folder / "app", replacements, **settings)
+    nginx = Nginx(
+        folder,
+        block(PAGE, "/etc/nginx/conf.d/site.conf"),
+        certificate,
+        {
+            AT_ROOT: block(PAGE, "below a path"),
+            "/run/site/gunicorn.sock": str(app.socket),
+        },
+    )
+    with app, nginx:
+        yield Site(nginx, app, certificate[0], kept)
+
+
+def test_e2_a_page_that_came_by_https_gets_its_token(
+    site: Site, server: StrictServer, cookie: str
+) -> None:
+    answer = site.fetch(TOKEN, cookie, Origin=site.nginx.origin)
+    assert answer.status_code == 200, answer.text
+    assert server.is_alive(answer.json()["access_token"])
+
+
+def test_e8_the_answers_headers_arrive_as_they_were_sent(site: Site, cookie: str) -> None:
+    headers = site.fetch(TOKEN, cookie).headers
+    assert headers["Cache-Control"] == "no-cache, no-store, private"
+    assert {"Cookie", "Origin", "Sec-Fetch-Site"} <= set(headers["Vary"].split(", "))
+    assert not {"Age", "ETag", "Expires", "Last-Modified", "Access-Control-Allow-Origin"} & {
+        *headers
+    }
+    assert "max-age=31536000" in headers["Strict-Transport-Security"]
+
+
+@pytest.mark.parametrize("name", ["X-Forwarded-Proto", "X_Forwarded_Proto", "Forwarded"])
+def test_e2_what_the_browser_says_of_the_way_it_came_is_not_believed(
+    site: Site, cookie: str, name: str
+) -> None:
+    value = "proto=http;host=evil.example" if name == "Forwarded" else "http"
+    answer = site.ask_in_these_words(
+        f"GET {TOKEN} HTTP/1.1", f"{name}: {value}", f"Cookie: {COOKIE}={cookie}"
+    )
+    assert answer.startswith("HTTP/1.1 200 "), answer
+
+
+def test_e2_plain_http_never_reaches_the_endpoints(site: Site, cookie: str) -> None:
+    """Whatever it says of itself."""
+    answer = site.ask(
+        f"http://localhost:{site.nginx.plain_port}{TOKEN}",
+        cookie,
+        headers={**FETCH, "X-Forwarded-Proto": "https"},
+    )
+    assert (answer.status_code, answer.headers["Location"]) == (301, f"https://localhost{TOKEN}")
+
+
+def test_e5_another_origin_is_refused(site: Site, cookie: str) -> None:
+    for origin in ("https://evil.example", f"http://localhost:{site.nginx.port}", "null"):
+        assert site.fetch(TOKEN, cookie, Origin=origin).status_code == 403
+
+
+def test_e5_nor_does_the_browser_say_which_origin_is_ours(site: Site, cookie: str) -> None:
+    evil = {"Origin": "https://evil.example", "X-Forwarded-Host": "evil.example"}
+    assert site.fetch(TOKEN, cookie, **evil).status_code == 403
+
+
+def test_another_host_gets_no_answer(site: Site) -> None:
+    with pytest.raises(requests.ConnectionError):
+        site.ask(f"http://127.0.0.1:{site.nginx.plain_port}/", headers={"Host": "evil.example"})
+    with pytest.raises(requests.ConnectionError):
+        site.ask(f"https://127.0.0.1:{site.nginx.port}/")
+
+
+def test_e9_the_session_cookie_is_for_this_host_and_https_alone(site: Site) -> None:
+    answer = site.fetch("/bff/login?next=/", **{"Sec-Fetch-Mode": "navigate"})
+    cookie = answer.headers["Set-Cookie"]
+    assert cookie.startswith(f"{COOKIE}=")
+    assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(cookie.split("; "))
+    assert "Domain" not in cookie
+
+
+def test_djangos_own_forms_work_behind_it(site: Site) -> None:
+    """Without ``CSRF_TRUSTED_ORIGINS``: the host and the scheme are the browser's."""
+    login = site.fetch("/admin/login/")
+    csrf = login.cookies["__Host-csrftoken"]
+    answer = site.ask(
+        f"{site.nginx.origin}/admin/login/",
+        method="POST",
+        data={"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": csrf},
+        headers={
+            "Cookie": f"__Host-csrftoken={csrf}",
+            "Origin": site.nginx.origin,
+            "Referer": f"{site.nginx.origin}/admin/login/",
+        },
+    )
+    assert (answer.status_code, "correct username" in answer.text) == (200, True)
+
+
+def test_r12_a_renewal_under_way_is_saved_when_the_workers_are_replaced(
+    site: Site, server: StrictServer
+) -> None:
+    cookie = site.new_session(server, age_seconds=DAY)
+    server.delay = SLOW_SECONDS
+    before = site.app.log().count("Booting worker")
+    with ThreadPoolExecutor(1) as callers:
+        answer = callers.submit(site.fetch, TOKEN, cookie)
+        wait_until(lambda: server.refreshes == 1, 10, "the authorization server is asked")
+        os.kill(site.app.pid, 1)  # ExecReload
+        wait_until(lambda: site.app.log().count("Booting worker") > before, 10, "new workers")
+        assert not answer.done()
+        token = answer.result().json()["access_token"]
+    server.delay = 0
+    assert server.is_alive(token)
+    assert server.is_alive(refresh_token(site.settings, cookie))
+    drop_access_tokens(site.settings, cookie)
+    assert server.is_alive(site.fetch(TOKEN, cookie).json()["access_token"])
+    assert (server.refreshes, server.reuses) == (2, 0)
+
+
+def test_e1_the_endpoints_are_at_the_root_of_a_site_that_is_below_a_path(
+    site_below_a_path: Site, server: StrictServer
+) -> None:
+    site = site_below_a_path
+    assert site.fetch("/shop/").status_code == 200
+    assert site.fetch("/").status_code == 404
+    nobody = site.fetch(TOKEN).json()
+    assert (nobody["error"], nobody["login_url"]) == ("invalid_session", "/shop/bff/login")
+    cookie = site.new_session(server)
+    assert server.is_alive(site.fetch(TOKEN, cookie).json()["access_token"])
+    assert site.fetch(SESSION_INFO, cookie).status_code == 200
+    # Where tmibff.js looks for it.
+    assert site.fetch("/bff/logout", cookie, method="POST").status_code == 200
+    assert site.fetch(TOKEN, cookie).json()["error"] == "invalid_session"
+
+
+def test_the_location_for_endpoints_comes_before_files(
+    site: Site, server: StrictServer, cookie: str, certificate: Paths, tmp_path: Path
+) -> None:
+    """Such as those of a single-page app, or of who issues certificates."""
+    files = "    location / {\n        return 200 'the app';\n    }\n"
+    more = "    location /.well-known/ {\n        return 404;\n    }\n"
+    nginx = Nginx(
+        tmp_path,
+        block(PAGE, "/etc/nginx/conf.d/site.conf"),
+        certificate,
+        {
+            AT_ROOT: files + more + block(PAGE, "the endpoints"),
+            "/run/site/gunicorn.sock": str(site.app.socket),
+        },
+    )
+    with nginx:
+        url = f"{nginx.origin}{TOKEN}"
+        assert site.ask(f"{nginx.origin}/", headers=FETCH).text == "the app"
+        answer = site.ask(url, cookie, headers=FETCH)
+        assert server.is_alive(answer.json()["access_token"])
+        assert site.ask(f"{nginx.origin}/.well-known/other").status_code == 404
+
+
+def test_the_checks_have_nothing_to_say(site: Site) -> None:
+    """``check --deploy`` with the page's settings: neither of ours nor of Django's."""
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level=INFO"]
+    assert "no issues" in run(command, cwd=PROJECT, env=site.app.env)
