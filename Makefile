@@ -24,7 +24,7 @@ PINS := testproject/requirements.txt
 PORT ?= 8000
 
 .PHONY: help test ci test-here test-postgresql test-mariadb test-cache test-caches test-newest
-.PHONY: test-oldest coverage lint unit reliability demo pins images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: test-oldest coverage lint unit reliability demo pins images attacks docs package matrix messages bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -38,6 +38,7 @@ help:
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
 	@echo "make package  build the package into dist, check it, and try it in an empty environment"
 	@echo "make matrix  the unit tests on each Python and Django; ENVS='-e py313-django61' for one of them"
+	@echo "make messages  bring the catalogues in django_tmibff/locale up to date; needs GNU gettext"
 	@echo "make docs   build the documentation into build/docs; fails on any warning"
 	@echo "make bench  measure the price of a stored token beside others', for docs/performance.md;"
 	@echo "            BENCH=--quick for a look at it, BENCH=renewal for a part of it"
@@ -118,6 +119,11 @@ matrix: $(READY_MATRIX)
 
 package: $(READY_PACKAGE)
 	$(BIN)/python -m tests.package
+
+# Not by python -m, which would take the package's http.py for Python's.
+messages: $(READY)
+	cd django_tmibff && ../$(BIN)/django-admin makemessages --all --no-obsolete --add-location file
+	cd django_tmibff && ../$(BIN)/django-admin compilemessages
 
 docs: $(READY_DOCS)
 	$(BIN)/python -m sphinx --fail-on-warning --nitpicky --quiet --keep-going docs build/docs

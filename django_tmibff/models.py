@@ -22,6 +22,7 @@ from django.db import (
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import F
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 # In all some seconds, as a restart takes.
@@ -348,7 +349,8 @@ class Identity(models.Model):
         verbose_name_plural = _("identities")
 
     def __str__(self) -> str:
-        return f"{self.subject} of {self.issuer}"
+        values = {"subject": self.subject, "issuer": self.issuer}
+        return gettext("%(subject)s of %(issuer)s") % values
 
 
 class Note(models.Model):

@@ -1,8 +1,10 @@
 """Fixtures: a user, a page in that user's browser, and an authorization server on requests-mock."""
 
 import os
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 import requests_mock
 from django.conf import settings
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.core.cache import caches
 from django.db import connections
+from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
@@ -136,6 +140,43 @@ def server(strict_server: StrictServer) -> StrictServer:
 def token_set() -> Callable[[], TokenSet]:
     """Return the only token set, as it is now."""
     return lambda: TokenSet.objects.get()
+
+
+@pytest.fixture
+def staff(db: None) -> Callable[..., Page]:
+    """Sign somebody in who may do what is named; without names, all."""
+
+    def sign_in(*permissions: str) -> Page:
+        person = get_user_model().objects.create_user(f"staff-{secrets.token_hex(4)}")
+        person.is_staff = True
+        person.is_superuser = not permissions
+        person.save()
+        names = [f"{name}_tokenset" for name in permissions]
+        person.user_permissions.set(Permission.objects.filter(codename__in=names))
+        page = Page()
+        page.sign_in(person)
+        return page
+
+    return sign_in
+
+
+@pytest.fixture
+def operator(staff: Any) -> Page:
+    """Somebody who may do everything."""
+    return staff()
+
+
+@pytest.fixture
+def row(db: None) -> Callable[..., TokenSet]:
+    """Make a record without tokens of a new user."""
+
+    def make(name: str = "", **columns: Any) -> TokenSet:
+        users = get_user_model().objects
+        expires_at = timezone.now() + timedelta(hours=1)
+        columns = {"provider": "default", "expires_at": expires_at, **columns}
+        return TokenSet.objects.create(user=users.create_user(name) if name else None, **columns)
+
+    return make
 
 
 @pytest.fixture

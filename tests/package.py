@@ -19,7 +19,9 @@ TRY_IT = """
 import requests_mock
 from django.contrib.auth.models import User
 from django.test import TestCase
+from django.utils import translation
 
+from django_tmibff.models import TokenSet
 from django_tmibff.testing import FETCH, sign_in
 from django_tmibff.testing.wire import AuthorizationServer
 
@@ -35,6 +37,10 @@ class TokenTest(TestCase):
         self.assertEqual(server.calls, 1)
         info = self.client.get("/.well-known/bff-sessioninfo", headers=FETCH, secure=True)
         self.assertEqual(info.status_code, 200)
+
+    def test_the_admin_speaks_other_languages(self):
+        with translation.override("fr"):
+            self.assertEqual(str(TokenSet._meta.verbose_name), "jeu de jetons")
 """
 
 

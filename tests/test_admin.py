@@ -1,9 +1,7 @@
 """Django's admin for token sets: the list, the page of one, the actions, and who may do what."""
 
 import re
-import secrets
 import sys
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +10,6 @@ import pytest
 import requests
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -57,43 +54,6 @@ def rows_of(answer: Any) -> list[str]:
 
 def messages_of(answer: Any) -> str:
     return " | ".join(str(message) for message in answer.context["messages"])
-
-
-@pytest.fixture
-def staff(db: None) -> Callable[..., Page]:
-    """Sign somebody in who may do what is named; without names, all."""
-
-    def sign_in(*permissions: str) -> Page:
-        person = get_user_model().objects.create_user(f"staff-{secrets.token_hex(4)}")
-        person.is_staff = True
-        person.is_superuser = not permissions
-        person.save()
-        names = [f"{name}_tokenset" for name in permissions]
-        person.user_permissions.set(Permission.objects.filter(codename__in=names))
-        page = Page()
-        page.sign_in(person)
-        return page
-
-    return sign_in
-
-
-@pytest.fixture
-def operator(staff: Any) -> Page:
-    """Somebody who may do everything."""
-    return staff()
-
-
-@pytest.fixture
-def row(db: None) -> Callable[..., TokenSet]:
-    """Make a record without tokens of a new user."""
-
-    def make(name: str = "", **columns: Any) -> TokenSet:
-        users = get_user_model().objects
-        expires_at = timezone.now() + timedelta(hours=1)
-        columns = {"provider": "default", "expires_at": expires_at, **columns}
-        return TokenSet.objects.create(user=users.create_user(name) if name else None, **columns)
-
-    return make
 
 
 @pytest.fixture

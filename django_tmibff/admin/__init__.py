@@ -3,26 +3,24 @@
 Nothing is added, changed or deleted by hand, and no page shows a token.
 """
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin import helpers
 from django.contrib.auth import get_user_model
-from django.contrib.humanize.templatetags.humanize import naturaltime
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
 from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from django.utils.timesince import timeuntil
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from ..models import TokenSet
-from . import detail
+from . import detail, moments, phrases
 from .actions import ACTIONS
 from .counting import Count, Paginator
 from .filters import FILTERS, ErrorFilter, StateFilter, chosen_state
@@ -128,6 +126,16 @@ class TokenSetAdmin(ModelAdmin):
         }
         return super().render_change_form(request, context, *args, **kwargs)
 
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Show what was done, in the reader's language: the log keeps it in English."""
+        answer = super().history_view(request, object_id, extra_context)
+        if isinstance(answer, TemplateResponse) and answer.context_data is not None:
+            for entry in answer.context_data["action_list"]:
+                entry.change_message = phrases.log_message(entry.change_message)
+        return answer
+
     def _panel(self) -> list[dict[str, Any]]:
         """Return the figures on top of the list, each with where to see who they are."""
         name = "admin:django_tmibff_tokenset_changelist"
@@ -159,12 +167,12 @@ class TokenSetAdmin(ModelAdmin):
             '{}<div class="tmibff-error"><code>{}</code> {}</div>',
             self.state(token_set),
             token_set.last_error,
-            _ago(token_set.last_error_at),
+            moments.ago(token_set.last_error_at),
         )
 
     @admin.display(description=gettext_lazy("signed in"))
     def age(self, token_set: TokenSet) -> str:
-        return _ago(token_set.created_at)
+        return moments.ago(token_set.created_at)
 
     @admin.display(description=gettext_lazy("access token"), empty_value=_NOTHING)
     def access_token(self, token_set: TokenSet) -> str | None:
@@ -178,14 +186,14 @@ class TokenSetAdmin(ModelAdmin):
             '<progress class="tmibff-life" max="{}" value="{}" aria-hidden="true"></progress>{}',
             max(1, lifetime),
             left,
-            _left(ends_at, left),
+            moments.left(ends_at, left),
         )
 
     @admin.display(description=gettext_lazy("renewals"), empty_value=_NOTHING)
     def renewals(self, token_set: TokenSet) -> str | None:
         if token_set.refreshed_at is None:
             return None
-        return format_html("{} · {}", token_set.refresh_count, _ago(token_set.refreshed_at))
+        return format_html("{} · {}", token_set.refresh_count, moments.ago(token_set.refreshed_at))
 
 
 def _users(term: str) -> list[Any]:
@@ -207,13 +215,3 @@ def _users(term: str) -> list[Any]:
 
 def _badge(state: State) -> str:
     return format_html('<span class="tmibff-badge tmibff-{}">{}</span>', state, state.label)
-
-
-def _left(moment: datetime, seconds: int) -> str:
-    if seconds >= 60:
-        return _("%s left") % timeuntil(moment, depth=1)
-    return _("%d s left") % seconds if seconds else _("expired")
-
-
-def _ago(moment: datetime) -> str:
-    return format_html('<time datetime="{}">{}</time>', moment.isoformat(), naturaltime(moment))

@@ -21,6 +21,7 @@ from django.utils.translation import gettext_lazy, ngettext
 from .. import tokens
 from ..conf import settings
 from ..models import TokenSet
+from . import phrases
 
 if TYPE_CHECKING:
     TokenSetAdmin = admin.ModelAdmin[TokenSet]
@@ -32,8 +33,6 @@ _MOST_AT_ONCE = 100
 # A worker that takes too long is killed, and with it may go a refresh token that was replaced.
 _RENEWING_SECONDS = 10.0
 
-_REASON = "ended in the admin"
-
 
 def _on_few(action: "Action") -> "AdminAction":
     """Let ``action`` have the chosen ones as a list, and lead back to where it was called from."""
@@ -44,8 +43,8 @@ def _on_few(action: "Action") -> "AdminAction":
     ) -> HttpResponse | None:
         chosen = list(queryset[: _MOST_AT_ONCE + 1])
         if len(chosen) > _MOST_AT_ONCE:
-            told = _("At most %d token sets at once: nothing was done.") % _MOST_AT_ONCE
-            modeladmin.message_user(request, told, messages.ERROR)
+            told = _("At most %(count)d token sets at once: nothing was done.")
+            modeladmin.message_user(request, told % {"count": _MOST_AT_ONCE}, messages.ERROR)
             return None
         return action(modeladmin, request, chosen) or _way_back(modeladmin, request, chosen)
 
@@ -61,9 +60,11 @@ def renew_now(modeladmin: "TokenSetAdmin", request: HttpRequest, chosen: list[To
         if time.monotonic() > gives_up_at:
             left = len(chosen) - number
             told = ngettext(
-                "This took long: %d was not tried.", "This took long: %d were not tried.", left
+                "This took long: %(count)d was not tried.",
+                "This took long: %(count)d were not tried.",
+                left,
             )
-            modeladmin.message_user(request, told % left, messages.WARNING)
+            modeladmin.message_user(request, told % {"count": left}, messages.WARNING)
             break
         _renew(modeladmin, request, token_set)
     _sign_out_of_ended_session(request, chosen)
@@ -78,18 +79,21 @@ def forget_access_tokens(
     forgotten = 0
     for token_set in chosen:
         if _forgets(token_set):
-            modeladmin.log_change(request, token_set, "Access tokens forgotten.")
+            modeladmin.log_change(request, token_set, phrases.FORGOTTEN)
             forgotten += 1
         else:
-            told = _("%s stays as it is: it has ended, or is just being renewed.")
-            modeladmin.message_user(request, told % _named(token_set), messages.WARNING)
+            told = _("%(token_set)s stays as it is: it has ended, or is just being renewed.")
+            values = {"token_set": _named(token_set)}
+            modeladmin.message_user(request, told % values, messages.WARNING)
     if forgotten:
         told = ngettext(
-            "The access tokens of %d token set were forgotten: the next request gets a new one.",
-            "The access tokens of %d token sets were forgotten: the next request gets a new one.",
+            "The access tokens of %(count)d token set were forgotten:"
+            " the next request gets a new one.",
+            "The access tokens of %(count)d token sets were forgotten:"
+            " the next request gets a new one.",
             forgotten,
         )
-        modeladmin.message_user(request, told % forgotten, messages.SUCCESS)
+        modeladmin.message_user(request, told % {"count": forgotten}, messages.SUCCESS)
 
 
 @admin.action(permissions=["end"], description=gettext_lazy("End and revoke"))
@@ -105,14 +109,14 @@ def end_and_revoke(
     if request.POST.get("confirmed") != "yes":
         return _confirmation(modeladmin, request, alive)
     for token_set in alive:
-        tokens.end(token_set, _REASON)
-        modeladmin.log_change(request, token_set, "Ended and revoked.")
+        tokens.end(token_set, phrases.ENDED_HERE)
+        modeladmin.log_change(request, token_set, phrases.ENDED)
     told = ngettext(
-        "%d token set was ended. Its refresh token is being revoked.",
-        "%d token sets were ended. Their refresh tokens are being revoked.",
+        "%(count)d token set was ended. Its refresh token is being revoked.",
+        "%(count)d token sets were ended. Their refresh tokens are being revoked.",
         len(alive),
     )
-    modeladmin.message_user(request, told % len(alive), messages.SUCCESS)
+    modeladmin.message_user(request, told % {"count": len(alive)}, messages.SUCCESS)
     _sign_out_of_ended_session(request, alive)
     return None
 
@@ -124,14 +128,14 @@ def _renew(modeladmin: "TokenSetAdmin", request: HttpRequest, token_set: TokenSe
     try:
         tokens.renew(token_set)
     except tokens.TokenError as error:
-        modeladmin.log_change(request, token_set, f"Not renewed: {error.error}.")
+        modeladmin.log_change(request, token_set, phrases.NOT_RENEWED % {"error": error.error})
         told = _("%(token_set)s was not renewed: %(error)s")
         values = {"token_set": _named(token_set), "error": error}
         modeladmin.message_user(request, told % values, messages.ERROR)
     else:
-        modeladmin.log_change(request, token_set, "Renewed.")
-        told = _("%s was renewed: its grant works.") % _named(token_set)
-        modeladmin.message_user(request, told, messages.SUCCESS)
+        modeladmin.log_change(request, token_set, phrases.RENEWED)
+        told = _("%(token_set)s was renewed: its grant works.")
+        modeladmin.message_user(request, told % {"token_set": _named(token_set)}, messages.SUCCESS)
 
 
 def _forgets(token_set: TokenSet) -> bool:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from django.core import paginator
 from django.db.models import QuerySet
+from django.utils.formats import number_format
 from django.utils.functional import cached_property
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ class Count(int):
         return count
 
     def __str__(self) -> str:
-        return f"{LIMIT:,}+" if self.is_more else int.__repr__(self)
+        if self.is_more:
+            return f"{number_format(LIMIT, force_grouping=True)}+"
+        return int.__repr__(self)
 
 
 class Paginator(Pages):

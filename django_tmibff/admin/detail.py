@@ -63,7 +63,7 @@ def _events(token_set: TokenSet) -> Iterator[Event]:
     if token_set.ended_at is None:
         yield from _ends(token_set)
     else:
-        yield Event(token_set.ended_at, _("Ended"), token_set.end_reason, "ended")
+        yield Event(token_set.ended_at, _("Ended"), _(token_set.end_reason), "ended")
     if token_set.revoke_at is not None:
         yield Event(token_set.revoke_at, _("Revocation tried again"), _tries(token_set), "failing")
 
@@ -80,12 +80,14 @@ def _ends(token_set: TokenSet) -> Iterator[Event]:
 
 
 def _renewals(count: int) -> str:
-    return ngettext("%d renewal so far", "%d renewals so far", count) % count
+    told = ngettext("%(count)d renewal so far", "%(count)d renewals so far", count)
+    return told % {"count": count}
 
 
 def _tries(token_set: TokenSet) -> str:
     count = token_set.revoke_count
-    return ngettext("owed; %d try so far", "owed; %d tries so far", count) % count
+    told = ngettext("owed; %(count)d try so far", "owed; %(count)d tries so far", count)
+    return told % {"count": count}
 
 
 def _row(token: tokens.TokenDescription) -> dict[str, Any]:
