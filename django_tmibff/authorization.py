@@ -83,13 +83,15 @@ def parameters(
     """Return what the authorization request says: parameters sent once, and those repeated.
 
     ``scope`` is what a sign-in asks for, what this session has been granted, and what is asked for
-    now: the new tokens take the old ones' place. Raises ``InvalidTarget`` and ``InvalidScope`` for
-    what the site does not allow (T5).
+    now, and so are resources: the new tokens take the old ones' place. Raises ``InvalidTarget`` and
+    ``InvalidScope`` for what the site does not allow (T5).
     """
-    granted = tokens.granted_scope(request, provider.name)
+    granted, named = tokens.granted(request, provider.name)
     usual = [*provider.scope.split(), *granted.split()]
     policy.check_listed(asked.resources, asked.scopes, usual)
-    scopes, repeated = resource_requests.at_sign_in(provider, asked.resources, asked.scopes)
+    scopes, repeated = resource_requests.at_sign_in(
+        provider, asked.resources, asked.scopes, named_before=named
+    )
     said = {
         "acr_values": asked.acr_values,
         "max_age": None if asked.max_age is None else str(asked.max_age),

@@ -109,10 +109,11 @@ class Contents:
     """Everything secret about one sign-in.
 
     ``handle``, ``provider`` and ``version`` repeat the row's, so that a blob copied elsewhere or
-    kept too long is noticed. ``granted`` is the scope of the sign-in. ``made_session`` says that
-    the Django session came from this very sign-in, ``calls`` when the authorization server was
-    called in the last minute. ``jkt`` is the thumbprint of the first DPoP key that the sign-in has
-    seen: no other may be used.
+    kept too long is noticed. ``granted`` is the scope of the sign-in, ``resources`` are those that
+    this session's sign-ins have named (RFC 8707 §2.1). ``made_session`` says that the Django
+    session came from this very sign-in, ``calls`` when the authorization server was called in the
+    last minute. ``jkt`` is the thumbprint of the first DPoP key that the sign-in has seen: no other
+    may be used.
     """
 
     handle: str
@@ -122,6 +123,7 @@ class Contents:
     session_key: str | None = field(default=None, repr=False)
     made_session: bool = False
     granted: str | None = None
+    resources: list[str] = field(default_factory=list)
     expires_at: float | None = None
     refresh_token: str | None = field(default=None, repr=False)
     refresh_expires_at: float | None = None

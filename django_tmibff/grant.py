@@ -78,6 +78,7 @@ def take_over(contents: Contents, old: Contents) -> None:
     contents.version = old.version
     contents.calls = old.calls
     contents.made_session = contents.made_session or old.made_session
+    contents.resources = sorted({*old.resources, *contents.resources})
     contents.id_token = contents.id_token or old.id_token
     contents.claims = {**old.claims, **contents.claims}
     # The old refresh token is not revoked when a new one comes: servers revoke by grant, and both

@@ -5,7 +5,7 @@ One small function for each; nothing else knows which provider does what.
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -57,18 +57,25 @@ def needs_subject_token(provider: Provider, resources: tuple[str, ...]) -> bool:
 
 
 def at_sign_in(
-    provider: Provider, resources: tuple[str, ...], scopes: tuple[str, ...]
+    provider: Provider,
+    resources: tuple[str, ...],
+    scopes: tuple[str, ...],
+    *,
+    named_before: Collection[str] = (),
 ) -> tuple[list[str], Parameters]:
     """Return the scopes and the parameters of a sign-in that asks for ``resources``.
 
-    And for all that the site lists, where renewals give only what the sign-in has asked for. Raises
+    And for those that this session's sign-ins have named before, as far as the site still lists
+    them; for all that it lists, where renewals give only what the sign-in has asked for. Raises
     ``InvalidTarget`` for more than the provider's way allows.
     """
     values = [*scopes, *sorted(policy.scopes_of(resources))]
     listed = tuple(settings.resources) if provider.resources_at_sign_in else ()
     match provider.resource_request:
         case "resource" | "one_resource":
-            return values, [("resource", uri) for uri in dict.fromkeys([*resources, *listed])]
+            again = [uri for uri in settings.resources if uri in named_before]
+            named = dict.fromkeys([*resources, *again, *listed])
+            return values, [("resource", uri) for uri in named]
         case "audience" if resources or listed:
             return values, [("audience", _only(resources or listed[:1]))]
         case "scope_prefix" if resources:

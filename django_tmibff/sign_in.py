@@ -4,7 +4,7 @@
 after it is it clear where the tokens belong.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ _ATTRIBUTE = "_tmibff_sign_in"
 _PROVIDER_ATTRIBUTE = "_tmibff_provider"
 _MAX_AGE_ATTRIBUTE = "_tmibff_max_age"
 _LIFTS_PIN_ATTRIBUTE = "_tmibff_lifts_pin"
+_RESOURCES_ATTRIBUTE = "_tmibff_resources"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +38,18 @@ def begin(
     *,
     max_age: int | None = None,
     lifts_pin: bool = False,
+    resources: Collection[str] = (),
 ) -> None:
     """Say which provider this callback comes from: its own URL and the state have shown it.
 
     ``max_age``: how old the user's authentication there may be, in seconds, where that was asked.
     ``lifts_pin``: the user sees what happens, so that the page may use another DPoP key afterwards.
+    ``resources``: those that the authorization request has named.
     """
     setattr(request, _PROVIDER_ATTRIBUTE, provider.name)
     setattr(request, _MAX_AGE_ATTRIBUTE, max_age)
     setattr(request, _LIFTS_PIN_ATTRIBUTE, lifts_pin)
+    setattr(request, _RESOURCES_ATTRIBUTE, resources)
 
 
 def provider_of(request: HttpRequest) -> Provider:
@@ -87,6 +91,7 @@ def complete(request: HttpRequest, user: Any, *, made_session: bool) -> None:
         provider=sign_in.provider,
         made_session=made_session,
         lifts_pin=getattr(request, _LIFTS_PIN_ATTRIBUTE, False),
+        resources=getattr(request, _RESOURCES_ATTRIBUTE, ()),
     )
     if sign_in.previous_handle not in (None, tokens.handle_of(request)):
         ending.end(sign_in.previous_handle, "another sign-in")

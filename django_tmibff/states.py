@@ -31,12 +31,14 @@ class Begun:
     ``next``: where to go then, a path of this site, or nothing. ``by_own_page``: one of our pages
     has asked for it, and wants to hear what comes of it. ``max_age``: how old the user's
     authentication at the provider may be, in seconds. ``is_silent``: nobody is asked there.
+    ``resources``: those that the authorization request names.
     """
 
     next: str = ""
     by_own_page: bool = False
     max_age: int | None = None
     is_silent: bool = False
+    resources: tuple[str, ...] = ()
 
 
 def make_room(request: HttpRequest) -> None:

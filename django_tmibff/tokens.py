@@ -68,6 +68,7 @@ class Description:
     provider: str
     claims: Mapping[str, Any] = field(repr=False)
     granted_scope: str | None
+    named_resources: tuple[str, ...]
     has_refresh_token: bool
     refresh_expires_at: float | None
     access_tokens: tuple[TokenDescription, ...]
@@ -90,6 +91,7 @@ def store(
     provider: str = DEFAULT_PROVIDER,
     made_session: bool = False,
     lifts_pin: bool = False,
+    resources: Collection[str] = (),
 ) -> TokenSet:
     """Keep a sign-in's tokens for this session, and return their record.
 
@@ -98,7 +100,8 @@ def store(
     token and userinfo, already verified. ``provider``: a name in ``TMIBFF_PROVIDERS``.
     ``made_session``: this very sign-in made the session, which then ends with the grant (X6).
     ``lifts_pin``: the user has just signed in, was seen to, and in a window of their own: the page
-    may use another DPoP key from now on.
+    may use another DPoP key from now on. ``resources``: those that the sign-in has named (RFC 8707
+    §2.1), for which the next one will ask again.
 
     A session that has tokens of the same user and provider keeps its token set: the new tokens
     replace the old ones there. Raises ``ValueError`` when nobody is signed in, or the response has
@@ -109,6 +112,7 @@ def store(
     settings.provider(provider)
     response = _parsed(token_response)
     contents = _new_contents(request, provider, made_session=made_session)
+    contents.resources = sorted(set(resources))
     grant.fill(contents, response, claims or {}, session_seconds=request.session.get_expiry_age())
     if settings.dpop == "required" or (settings.dpop == "allowed" and _is_bound(response)):
         # Nobody can use it, or anybody could.
@@ -166,6 +170,7 @@ def describe(source: HttpRequest | TokenSet) -> Description | None:
         provider=contents.provider,
         claims=contents.claims,
         granted_scope=contents.granted,
+        named_resources=tuple(contents.resources),
         has_refresh_token=contents.refresh_token is not None,
         refresh_expires_at=contents.refresh_expires_at,
         access_tokens=tuple(_description(token) for token in contents.access_tokens),
@@ -227,15 +232,18 @@ def forget_access_tokens(token_set: TokenSet) -> bool:
     return single_flight.forget_access_tokens(token_set.handle)
 
 
-def granted_scope(request: HttpRequest, provider: str) -> str:
-    """Return the scope that this session has been granted by that provider; empty for none."""
+def granted(request: HttpRequest, provider: str) -> tuple[str, tuple[str, ...]]:
+    """Return the scope that this session has from that provider, and the resources that it named.
+
+    Both are empty for none.
+    """
     try:
         described = describe(request)
     except TokenError:
-        return ""
+        return "", ()
     if described is None or described.provider != provider:
-        return ""
-    return described.granted_scope or ""
+        return "", ()
+    return described.granted_scope or "", described.named_resources
 
 
 def handle_of(request: HttpRequest) -> str | None:

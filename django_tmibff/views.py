@@ -21,6 +21,7 @@ from mozilla_django_oidc.views import (
 )
 
 from . import authorization, dpop, http, logout, policy, sessioninfo, sign_in, states, tokens
+from .client_auth import Parameters
 from .conf import DEFAULT_PROVIDER, Provider, settings
 from .contents import AccessToken
 from .exceptions import InvalidRequest, TokenError
@@ -148,18 +149,25 @@ class OIDCRequestView(OIDCAuthenticationRequestView):
             self.parameters = {**self.parameters, "redirect_uri": redirect_uri}
         states.make_room(request)
         response: HttpResponse = super().get(request)
-        self._remember(request, response, provider)
+        self._remember(request, response, provider, repeated)
         if repeated:
             # mozilla-django-oidc's own parameters cannot be repeated.
             response["Location"] += f"&{urlencode(repeated)}"
         return response
 
-    def _remember(self, request: HttpRequest, response: HttpResponse, provider: Provider) -> None:
+    def _remember(
+        self,
+        request: HttpRequest,
+        response: HttpResponse,
+        provider: Provider,
+        repeated: Parameters,
+    ) -> None:
         asked = self.asked
         request.session["oidc_login_next"] = asked.next or None
         [state] = parse_qs(urlsplit(response["Location"]).query)["state"]
         is_silent = "none" in str(self.parameters.get("prompt", "")).split()
-        begun = states.Begun(asked.next, asked.by_own_page, asked.max_age, is_silent)
+        resources = tuple(value for name, value in repeated if name == "resource")
+        begun = states.Begun(asked.next, asked.by_own_page, asked.max_age, is_silent, resources)
         states.keep(request, state, provider, begun)
 
 
@@ -202,6 +210,7 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
             found,
             max_age=None if begun is None else begun.max_age,
             # SessionRefresh's own are silent too.
+            resources=() if begun is None else begun.resources,
             lifts_pin=begun is not None and not begun.is_silent and http.is_top_level(request),
         )
         states.hand_over(request, found)

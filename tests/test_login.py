@@ -74,13 +74,24 @@ class TestWhatIsAsked:
         query = asked(page.navigate(LOGIN, {"scope": "calendar openid"}))
         assert query["scope"] == ["openid email profile calendar"]
 
+    def test_a_resource_on_top_of_those_that_were_named_and_are_still_listed(
+        self, page: Page, user: Any
+    ) -> None:
+        page.sign_in(user)
+        page.store(resources=[ORDERS, "https://api.example/closed"])
+        assert asked(page.navigate(LOGIN, {"resource": MAIL}))["resource"] == [MAIL, ORDERS]
+        page.store()
+        assert asked(page.navigate(LOGIN))["resource"] == [ORDERS]
+
     def test_not_on_top_of_what_another_provider_has_granted(
         self, page: Page, user: Any, settings: Any
     ) -> None:
         settings.TMIBFF_PROVIDERS = {"other": {}}
         page.sign_in(user)
-        page.store({"scope": "theirs"}, provider="other")
-        assert asked(page.navigate(LOGIN))["scope"] == ["openid email"]
+        page.store({"scope": "theirs"}, provider="other", resources=[ORDERS])
+        query = asked(page.navigate(LOGIN))
+        assert query["scope"] == ["openid email"]
+        assert "resource" not in query
 
     @pytest.mark.parametrize(
         ("name", "value"),

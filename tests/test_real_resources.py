@@ -156,6 +156,20 @@ def test_one_that_the_sign_in_did_not_name_is_refused_with_its_scope_and_nothing
         assert page.token(**refused(default))["access_token"] != default
 
 
+def test_x8_each_api_that_the_user_is_asked_for_comes_on_top_of_the_others(
+    app: Gunicorn, provider: OidcProvider, run: Run
+) -> None:
+    """Or a page that calls two of them would send its user back and forth for ever."""
+    run({"resource_request": "one_resource"})
+    with signed_in_page(app) as page:
+        for resource in (ORDERS, MAIL):
+            where = page.fetch(f"/.well-known/bff-token?resource={resource}").json()["login_url"]
+            page.browser.sign_in(f"{app.origin}{where}", "alice")
+            assert page.is_signed_in()
+        for resource in (ORDERS, MAIL):
+            claims_of(provider, page.token(f"?resource={resource}"), resource)
+
+
 @pytest.mark.parametrize(
     ("at_sign_in", "query"),
     [(False, f"?resource={ORDERS}"), (True, f"?resource={ORDERS}&resource={MAIL}")],
