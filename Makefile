@@ -16,7 +16,7 @@ READY_MATRIX := $(VENV)/.ready-matrix
 READY_PACKAGE := $(VENV)/.ready-package
 PORT ?= 8000
 
-.PHONY: help test lint unit reliability demo images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test lint unit reliability demo tutorial images attacks docs package matrix bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
@@ -24,6 +24,7 @@ help:
 	@echo "make unit   the tests that start no servers"
 	@echo "make reliability  the concurrency bench, for docs/reliability.md: a quarter of an hour"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
+	@echo "make tutorial  follow docs/tutorial.md word for word, in an empty folder and a browser"
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
 	@echo "make package  build the package into dist, check it, and try it in an empty environment"
@@ -67,10 +68,14 @@ reliability: $(READY)
 demo: $(READY_DEMO)
 	@$(BIN)/python -m testproject.demo --port $(PORT)
 
+tutorial: $(READY)
+	$(BIN)/python -m tests.tutorial
+
 # The admin's alone, for else its lists would show the demo's visitors, too.
 images: $(READY)
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k whole_visit
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k test_the_admin
+	UPDATE_IMAGES=1 $(BIN)/python -m tests.tutorial
 
 attacks: $(READY)
 	$(BIN)/python -m tests.browser.attacks
