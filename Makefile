@@ -24,16 +24,18 @@ PINS := testproject/requirements.txt
 PORT ?= 8000
 
 .PHONY: help test ci test-here test-postgresql test-mariadb test-cache test-caches test-newest
-.PHONY: test-oldest coverage lint unit reliability demo pins images attacks docs package matrix messages bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: test-oldest coverage lint unit everything reliability demo pins tutorial images attacks docs package matrix messages bench instructions bench-admin bench-purge bench-purge-ways clean
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
 	@echo "make ci     the same on the newest and the oldest of everything, and the documentation"
 	@echo "make lint   ruff, mypy, import-linter, migrations"
+	@echo "make everything  tests, documentation, package, matrix, batteries and benches: some hours"
 	@echo "make unit   the tests that start no servers"
 	@echo "make reliability  the concurrency bench, for docs/reliability.md: a quarter of an hour"
 	@echo "make demo   an app, its OpenID Provider and an API on localhost, PORT=8000 and the next two"
 	@echo "make pins   pin what the demo installs, with hashes, at the newest releases"
+	@echo "make tutorial  follow docs/tutorial.md word for word, in an empty folder and a browser"
 	@echo "make images take the pictures in docs/images anew"
 	@echo "make attacks  attack the endpoints from other pages, for docs/security/attacks.md: 3 minutes"
 	@echo "make package  build the package into dist, check it, and try it in an empty environment"
@@ -96,6 +98,9 @@ lint: $(READY)
 unit: $(READY)
 	$(WITHOUT_SERVERS)
 
+# The figures in the documentation come out anew.
+everything: test docs package matrix attacks reliability bench bench-admin bench-purge bench-purge-ways
+
 reliability: $(READY)
 	$(BIN)/python -m tests.concurrency
 
@@ -106,10 +111,14 @@ pins: $(READY_PINS)
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--custom-compile-command "make pins" --group demo pyproject.toml --output-file $(PINS)
 
+tutorial: $(READY)
+	$(BIN)/python -m tests.tutorial
+
 # The admin's alone, for else its lists would show the demo's visitors, too.
 images: $(READY)
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k whole_visit
 	UPDATE_IMAGES=1 $(BIN)/pytest tests/test_browser.py -k test_the_admin
+	UPDATE_IMAGES=1 $(BIN)/python -m tests.tutorial
 
 attacks: $(READY)
 	$(BIN)/python -m tests.browser.attacks

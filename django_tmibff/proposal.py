@@ -4,7 +4,7 @@ Nothing of a provider's own gets into a settings block but URLs that ``discovery
 else is chosen from words that are known here.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,12 +110,15 @@ def propose(metadata: Metadata, keys: Iterable[Any], provider: str = DEFAULT_PRO
     return Proposal(provider, members, tuple(warnings))
 
 
-def lacks(metadata: Metadata, provider: str) -> list[str]:
-    """Return what that provider does not do, or says oddly, whatever the settings are."""
+def lacks(metadata: Metadata, provider: str, known: Collection[str] = ()) -> list[str]:
+    """Return what that provider does not do, or says oddly.
+
+    ``known``: the endpoints, by the metadata's names, that the settings have from elsewhere.
+    """
     return [
         *metadata.remarks,
-        *_lacks_at_sign_in(metadata, provider),
-        *_lacks_later(metadata, provider),
+        *_lacks_at_sign_in(metadata, provider, known),
+        *_lacks_later(metadata, provider, known),
     ]
 
 
@@ -178,7 +181,7 @@ def _scopes(metadata: Metadata) -> str:
     return " ".join(s for s in wanted if offered is None or s in offered or s == "openid")
 
 
-def _lacks_at_sign_in(metadata: Metadata, provider: str) -> Iterator[str]:
+def _lacks_at_sign_in(metadata: Metadata, provider: str, known: Collection[str]) -> Iterator[str]:
     if "S256" not in metadata.lists.get("code_challenge_methods_supported", ()):
         yield (
             "PKCE with S256 is not offered: OIDC_USE_PKCE = True does no harm where it is ignored,"
@@ -186,7 +189,7 @@ def _lacks_at_sign_in(metadata: Metadata, provider: str) -> Iterator[str]:
         )
     if "code" not in metadata.lists.get("response_types_supported", ("code",)):
         yield "The authorization code flow is not offered, and there is no other sign-in here."
-    if "userinfo_endpoint" not in metadata.endpoints:
+    if "userinfo_endpoint" not in {*metadata.endpoints, *known}:
         setting = settings.name_of("userinfo_endpoint", provider)
         yield f"The metadata names no userinfo_endpoint: without {setting} nobody can sign in."
     if "require_pushed_authorization_requests" in metadata.flags:
@@ -195,19 +198,19 @@ def _lacks_at_sign_in(metadata: Metadata, provider: str) -> Iterator[str]:
         yield "It wants signed request objects, which mozilla-django-oidc does not send."
 
 
-def _lacks_later(metadata: Metadata, provider: str) -> Iterator[str]:
+def _lacks_later(metadata: Metadata, provider: str, known: Collection[str]) -> Iterator[str]:
     if "refresh_token" not in metadata.lists.get("grant_types_supported", ("refresh_token",)):
         yield (
             "The refresh_token grant is not offered: when the token of a sign-in has expired,"
             " people sign in again."
         )
-    if "revocation_endpoint" not in {*metadata.endpoints, *metadata.mtls_endpoints}:
+    if "revocation_endpoint" not in {*metadata.endpoints, *metadata.mtls_endpoints, *known}:
         setting = settings.name_of("revocation_endpoint", provider)
         yield (
             "The metadata names no revocation_endpoint: refresh tokens outlive their session,"
             f" unless {setting} is known otherwise."
         )
-    if "end_session_endpoint" not in metadata.endpoints:
+    if "end_session_endpoint" not in {*metadata.endpoints, *known}:
         setting = settings.name_of("end_session_endpoint", provider)
         yield (
             "The metadata names no end_session_endpoint: who signs out here stays signed in there,"

@@ -182,7 +182,10 @@ def test_e004_what_a_sign_in_needs(settings: Any) -> None:
         delattr(settings, name)
     messages = sign_in.check_oidc(None)
     assert set(ids(messages)) == {"django_tmibff.E004"}
-    assert {message.hint for message in messages} == {f"Set {name}." for name in needed}
+    assert {message.hint for message in messages} == {
+        f"Set {name}. manage.py tmibff_discover prints the settings for your provider."
+        for name in needed
+    }
 
 
 def test_e004_nothing_is_needed_where_there_is_no_such_sign_in(settings: Any) -> None:

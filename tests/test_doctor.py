@@ -370,6 +370,15 @@ class TestMetadata:
         found = [verdict for verdict in self.of() if verdict.outcome == Outcome.NOTE]
         assert any("back-channel logout" in verdict.finding for verdict in found)
 
+    def test_an_endpoint_that_only_the_settings_know_is_not_lacking(
+        self, published: Published, settings: Any
+    ) -> None:
+        settings.OIDC_OP_REVOCATION_ENDPOINT = f"{ISSUER}/revoke"
+        published.says(revocation_endpoint=...)
+        assert not any("revocation_endpoint" in verdict.finding for verdict in self.of())
+        settings.OIDC_OP_REVOCATION_ENDPOINT = None
+        assert any("revocation_endpoint" in verdict.finding for verdict in self.of())
+
     def test_another_provider(self, published: Published, settings: Any) -> None:
         settings.TMIBFF_PROVIDERS = {"tea": {"issuer": ISSUER, "token_endpoint": f"{ISSUER}/old"}}
         found = [one for one in self.of("tea") if one.outcome == Outcome.FAILED]

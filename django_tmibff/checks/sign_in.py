@@ -32,6 +32,8 @@ _WANT_OFFLINE_ACCESS = re.compile(
 )
 _GOOGLE = "accounts.google.com"
 
+_WHERE_FROM = "manage.py tmibff_discover prints the settings for your provider."
+
 
 def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """E004, W005: a sign-in with OpenID Connect that would not work, or keep no tokens."""
@@ -39,7 +41,7 @@ def check_oidc(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     missing = [name for name in _oidc_needed() if not getattr(django_settings, name, None)]
     messages: list[CheckMessage] = [
-        Error(f"{name} is not set.", hint=f"Set {name}.", id="django_tmibff.E004")
+        Error(f"{name} is not set.", hint=f"Set {name}. {_WHERE_FROM}", id="django_tmibff.E004")
         for name in (*missing, *_missing_of_providers())
     ]
     if not _has_backend(OIDCAuthenticationBackend):

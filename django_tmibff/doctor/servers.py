@@ -63,7 +63,8 @@ def keys(provider: Provider) -> Iterator[Verdict]:
 def _remarks(provider: Provider, metadata: Metadata) -> Iterator[Verdict]:
     finding = f"The metadata of {metadata.issuer} is sound."
     yield Verdict("metadata", Outcome.OK, finding, subject=provider.name)
-    for warning in proposal.lacks(metadata, provider.name):
+    known = [name for name, member in proposal.MEMBERS.items() if getattr(provider, member)]
+    for warning in proposal.lacks(metadata, provider.name, known):
         yield Verdict("metadata", Outcome.NOTE, warning, subject=provider.name)
 
 
