@@ -23,8 +23,10 @@ READY_PINS := $(VENV)/.ready-pins
 PINS := testproject/requirements.txt
 PORT ?= 8000
 
-.PHONY: help test ci test-here test-postgresql test-mariadb test-cache test-caches test-newest
-.PHONY: test-oldest coverage lint unit everything reliability demo pins tutorial images attacks docs package matrix messages bench instructions bench-admin bench-purge bench-purge-ways clean
+.PHONY: help test ci everything clean
+.PHONY: test-here test-postgresql test-mariadb test-cache test-caches test-newest test-oldest coverage
+.PHONY: lint unit tutorial matrix docs package attacks reliability demo pins images messages
+.PHONY: bench instructions bench-admin bench-purge bench-purge-ways
 
 help:
 	@echo "make test   set up everything, then run linters, types and all tests"
