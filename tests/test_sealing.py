@@ -208,6 +208,7 @@ def test_the_blobs_format_is_known_to_its_readers() -> None:
         "session_key",
         "made_session",
         "granted",
+        "resources",
         "expires_at",
         "refresh_token",
         "refresh_expires_at",
