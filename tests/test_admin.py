@@ -42,7 +42,7 @@ def detail(record: TokenSet) -> str:
 def text_of(answer: Any) -> str:
     """Return what a reader sees of the answer, which must be a page."""
     assert answer.status_code == 200, answer
-    html = answer.content.decode()
+    html = answer.content.decode().replace("<wbr>", "")
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", html)).replace("\xa0", " ")
 
 

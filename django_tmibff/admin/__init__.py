@@ -3,6 +3,7 @@
 Nothing is added, changed or deleted by hand, and no page shows a token.
 """
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
@@ -15,9 +16,9 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext_lazy
 
 from ..models import TokenSet
 from . import detail, moments, phrases
@@ -166,7 +167,7 @@ class TokenSetAdmin(ModelAdmin):
         return format_html(
             '{}<div class="tmibff-error"><code>{}</code> {}</div>',
             self.state(token_set),
-            token_set.last_error,
+            _breakable(token_set.last_error),
             moments.ago(token_set.last_error_at),
         )
 
@@ -189,7 +190,7 @@ class TokenSetAdmin(ModelAdmin):
             moments.left(ends_at, left),
         )
 
-    @admin.display(description=gettext_lazy("renewals"), empty_value=_NOTHING)
+    @admin.display(description=pgettext_lazy("column", "renewals"), empty_value=_NOTHING)
     def renewals(self, token_set: TokenSet) -> str | None:
         if token_set.refreshed_at is None:
             return None
@@ -211,6 +212,11 @@ def _users(term: str) -> list[Any]:
             continue
         found.update(rows.values_list("pk", flat=True)[:_MOST_USERS])
     return list(found)
+
+
+def _breakable(error: str) -> str:
+    """Return the error as HTML that may go on in the next line behind an underscore."""
+    return format_html_join("", "{}<wbr>", ((part,) for part in re.split("(?<=_)", error)))
 
 
 def _badge(state: State) -> str:

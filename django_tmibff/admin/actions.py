@@ -199,4 +199,6 @@ def _way_back(
 
 
 def _named(token_set: TokenSet) -> str:
-    return f"{token_set.user or _('nobody')} ({token_set})"
+    # Not in the f-string itself, where xgettext does not look.
+    who = token_set.user or _("nobody")
+    return f"{who} ({token_set})"

@@ -7,6 +7,7 @@ from django.contrib.admin import ModelAdmin, SimpleListFilter
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ..models import TokenSet
 from .states import State, in_state
@@ -65,7 +66,8 @@ class IssuerFilter(_ValueFilter):
 class ErrorFilter(_ValueFilter):
     """By what the last renewal came to nothing for."""
 
-    title = _("last error")
+    # Behind Django's "By", which takes another case in some languages.
+    title = pgettext_lazy("by", "last error")
     parameter_name = "last_error"
 
 

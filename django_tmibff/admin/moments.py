@@ -31,12 +31,16 @@ def ago(moment: datetime) -> str:
 def left(moment: datetime, seconds: int) -> str:
     """Return how long it is until then, which is in so many seconds."""
     if seconds >= 60:
-        return _("%(time)s left") % {"time": timeuntil(moment, depth=1)}
+        return _("%(time)s left") % {"time": _breakable(timeuntil(moment, depth=1))}
     return _("%(seconds)d s left") % {"seconds": seconds} if seconds else _("expired")
 
 
 def _ago(moment: datetime) -> str:
     if timezone.now() - moment < timedelta(minutes=1):
         return _("just now")
-    # Columns are narrow: let lines break.
-    return timesince(moment, time_strings=_AGO, depth=1).replace("\xa0", " ")
+    return _breakable(timesince(moment, time_strings=_AGO, depth=1))
+
+
+def _breakable(text: str) -> str:
+    # Columns are narrow.
+    return text.replace("\xa0", " ")

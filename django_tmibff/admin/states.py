@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from django.db.models import QuerySet, TextChoices
 from django.utils import timezone
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from ..models import TokenSet
 
@@ -12,12 +12,13 @@ from ..models import TokenSet
 class State(TextChoices):
     """A token set is in one of the first four; the others come on top."""
 
-    ACTIVE = "active", _("active")
-    FAILING = "failing", _("renewal failing")
-    EXPIRED = "expired", _("expired")
-    ENDED = "ended", _("ended")
-    RENEWING = "renewing", _("renewing now")
-    OWING = "owing", _("revocation owed")
+    # Said of a token set: others' catalogues have "active" too, of a user or an account.
+    ACTIVE = "active", pgettext_lazy("token set", "active")
+    FAILING = "failing", pgettext_lazy("token set", "renewal failing")
+    EXPIRED = "expired", pgettext_lazy("token set", "expired")
+    ENDED = "ended", pgettext_lazy("token set", "ended")
+    RENEWING = "renewing", pgettext_lazy("token set", "renewing now")
+    OWING = "owing", pgettext_lazy("token set", "revocation owed")
 
 
 # The index of the state, from its end to its start. Where a column is the same in all rows the
