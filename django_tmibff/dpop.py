@@ -146,11 +146,14 @@ def recall_nonce(provider: str) -> str | None:
 
 
 class OwnKey:
-    """A key of ours, for one call or two: what only this site needs to have is bound to it."""
+    """A key of ours, for one call or two: what only this site needs to have is bound to it.
+
+    ``jwk``: its public half.
+    """
 
     def __init__(self) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._jwk = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
+        self.jwk = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
 
     def proof(
         self, method: str, url: str, *, nonce: str | None = None, access_token: str | None = None
@@ -166,7 +169,7 @@ class OwnKey:
             claims["nonce"] = nonce
         if access_token is not None:
             claims["ath"] = _base64url(hashlib.sha256(access_token.encode()).digest())
-        header = {"typ": "dpop+jwt", "jwk": self._jwk}
+        header = {"typ": "dpop+jwt", "jwk": self.jwk}
         return jwt.encode(claims, self._key, algorithm=ALG, headers=header)
 
 
