@@ -38,6 +38,7 @@ from .models import (
     to_datetime,
     use_fresh_connection,
 )
+from .own_key import OwnKey
 from .resource_requests import Request
 
 logger = logging.getLogger(__name__)
@@ -202,7 +203,7 @@ class Holder:
             return None
         provider = oauth.provider(contents.provider)
         endpoint, nonce = provider.token_endpoint or "", dpop.recall_nonce(provider.name)
-        return dpop.OwnKey().proof("POST", endpoint, nonce=nonce)
+        return OwnKey().proof("POST", endpoint, nonce=nonce)
 
     def _has_own_key(self, contents: Contents) -> bool:
         """Return whether the token is to be bound to a key of ours: then nobody can use it."""

@@ -2,6 +2,7 @@
 
 from .. import dpop
 from ..conf import DEFAULT_PROVIDER, settings
+from ..own_key import OwnKey
 
 
 class DPoPKey:
@@ -9,7 +10,7 @@ class DPoPKey:
 
     def __init__(self) -> None:
         """Make a key that no other page has."""
-        self._key = dpop.OwnKey()
+        self._key = OwnKey()
         self.jkt = dpop.thumbprint(self._key.jwk)
 
     def proof(self, *, nonce: str | None = None, provider: str = DEFAULT_PROVIDER) -> str:
