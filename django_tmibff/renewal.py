@@ -157,7 +157,8 @@ class Holder:
             return self._send(contents, self.key.resources, scope, proof)
         except AuthorizationServerRefused as refusal:
             # A page repeats its request itself; here there is none.
-            if self.proof is not None or not refusal.wants_nonce:
+            is_own = proof is not None and self.proof is None
+            if not (is_own and refusal.wants_nonce):
                 raise
         self._extend_lease()
         return self._send(contents, self.key.resources, scope, self._own_proof(contents))
