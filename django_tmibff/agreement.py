@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from django.conf import settings as django_settings
 
-from . import dpop
 from .conf import Provider, settings
 from .discovery import Metadata
+from .own_key import ALG
 from .proposal import MEMBERS, client_auth_methods, endpoint
 
 _FOR_SIGN_IN = frozenset({"authorization_endpoint", "userinfo_endpoint"})
@@ -76,8 +76,8 @@ def _client_auth(provider: Provider, metadata: Metadata) -> Iterator[Difference]
 def _dpop(metadata: Metadata) -> Iterator[Difference]:
     """Yield whether the provider takes proofs as pages make them (RFC 9449 §5.1)."""
     offered = metadata.lists.get("dpop_signing_alg_values_supported", ())
-    if settings.dpop != "off" and dpop.ALG not in offered:
-        finding = f"TMIBFF_DPOP is {settings.dpop!r}, and DPoP with {dpop.ALG} is not offered."
+    if settings.dpop != "off" and ALG not in offered:
+        finding = f"TMIBFF_DPOP is {settings.dpop!r}, and DPoP with {ALG} is not offered."
         yield Difference("TMIBFF_DPOP", finding, breaks=settings.dpop == "required")
 
 

@@ -19,6 +19,7 @@ from . import dpop, oauth, sign_in, strict_json, tokens, transport
 from .conf import LEEWAY_SECONDS, Provider, settings
 from .exceptions import AuthorizationServerRefused, TokenError, forgets_locals
 from .models import Identity, identity_key
+from .own_key import OwnKey
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
     _token_response: oauth.TokenResponse | None
     _claims: dict[str, Any]
     _issued: tuple[str, str] | None
-    _key: dpop.OwnKey | None = None
+    _key: OwnKey | None = None
 
     def get_settings(  # type: ignore[override]  # theirs knows no provider, and is static
         self, attr: str, *args: Any
@@ -164,7 +165,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
         if settings.dpop == "off" or not provider.dpop_bound_access_tokens:
             self._key = None
             return oauth.exchange_code(provider, parameters, seconds=self._seconds())
-        self._key = dpop.OwnKey()
+        self._key = OwnKey()
         try:
             return self._exchanged_with_proof(provider, parameters, self._key)
         except AuthorizationServerRefused as refused:
@@ -174,7 +175,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
             return self._exchanged_with_proof(provider, parameters, self._key)
 
     def _exchanged_with_proof(
-        self, provider: Provider, parameters: Mapping[str, str], key: dpop.OwnKey
+        self, provider: Provider, parameters: Mapping[str, str], key: OwnKey
     ) -> oauth.TokenResponse:
         nonce = dpop.recall_nonce(provider.name)
         proof = key.proof("POST", provider.token_endpoint or "", nonce=nonce)
@@ -245,7 +246,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
         return claims
 
     def _userinfo_with_proof(
-        self, access_token: str, key: dpop.OwnKey, nonce: str | None
+        self, access_token: str, key: OwnKey, nonce: str | None
     ) -> transport.Answer:
         """Return the answer to a request with a token that is bound to ``key`` (RFC 9449 §7.1)."""
         url = self.OIDC_OP_USER_ENDPOINT

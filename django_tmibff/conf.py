@@ -28,7 +28,7 @@ ClientAuthMethod = Literal[
 ]
 
 DEFAULT_PROVIDER = "default"
-# How far a provider's clock may be off.
+# How far a provider's clock may be off, or that of another host of ours.
 LEEWAY_SECONDS = 60.0
 _MOST_USER_CHECK_SECONDS = 60
 DEFAULT_CLAIMS = (

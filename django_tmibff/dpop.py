@@ -9,25 +9,21 @@ import hashlib
 import json
 import random
 import re
-import secrets
 import time
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
 from django.utils.crypto import constant_time_compare
 
 from . import deferral, stores, strict_json
 from .conf import LEEWAY_SECONDS, Provider
 from .exceptions import InvalidDpopProof, TemporarilyUnavailable, forgets_locals
+from .own_key import ALG, base64url, without_query
 
 HEADER = "DPoP"
-# The one that WebCrypto has everywhere, and every server that knows DPoP.
-ALG = "ES256"
 
 # How far a proof's time may be from ours: the page has learned ours a moment ago.
 WINDOW_SECONDS = 60.0
@@ -109,7 +105,7 @@ def thumbprint(jwk: Mapping[str, Any]) -> str:
     """Return the name of an elliptic curve's public key (RFC 7638 §3)."""
     members = {name: jwk[name] for name in ("crv", "kty", "x", "y")}
     text = json.dumps(members, sort_keys=True, separators=(",", ":"))
-    return _base64url(hashlib.sha256(text.encode()).digest())
+    return base64url(hashlib.sha256(text.encode()).digest())
 
 
 def is_bound(token_type: str | None) -> bool:
@@ -125,7 +121,7 @@ def info(provider: Provider) -> dict[str, Any] | None:
     if not provider.token_endpoint:
         return None
     known = {
-        "token_endpoint": _without_query(provider.token_endpoint),
+        "token_endpoint": without_query(provider.token_endpoint),
         "signing_algs": [ALG],
         "nonce": recall_nonce(provider.name),
         "now": int(time.time()),
@@ -143,31 +139,6 @@ def recall_nonce(provider: str) -> str | None:
     """Return the authorization server's last nonce, where it has named one lately."""
     nonce = stores.current().recall(_nonce_fact(provider))
     return nonce if isinstance(nonce, str) else None
-
-
-class OwnKey:
-    """A key of ours, for one call or two: what only this site needs to have is bound to it."""
-
-    def __init__(self) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._jwk = jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
-
-    def proof(
-        self, method: str, url: str, *, nonce: str | None = None, access_token: str | None = None
-    ) -> str:
-        """Return a proof for one request, with the access token that goes along (RFC 9449 §4.2)."""
-        claims: dict[str, Any] = {
-            "htm": method,
-            "htu": _without_query(url),
-            "iat": int(time.time()),
-            "jti": secrets.token_urlsafe(24),
-        }
-        if nonce is not None:
-            claims["nonce"] = nonce
-        if access_token is not None:
-            claims["ath"] = _base64url(hashlib.sha256(access_token.encode()).digest())
-        header = {"typ": "dpop+jwt", "jwk": self._jwk}
-        return jwt.encode(claims, self._key, algorithm=ALG, headers=header)
 
 
 def _members(part: str) -> dict[str, Any]:
@@ -203,7 +174,7 @@ def _is_coordinate(value: object) -> bool:
     """Return whether ``value`` is one in the only way to write it: a key has one thumbprint."""
     if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-]{43}", value):
         return False
-    return _base64url(urlsafe_b64decode(f"{value}=")) == value
+    return base64url(urlsafe_b64decode(f"{value}=")) == value
 
 
 def _check_signature(text: str, jwk: dict[str, str]) -> None:
@@ -214,7 +185,7 @@ def _check_signature(text: str, jwk: dict[str, str]) -> None:
 
 
 def _check_purpose(claims: Mapping[str, Any], provider: Provider) -> None:
-    endpoint = _without_query(provider.token_endpoint or "")
+    endpoint = without_query(provider.token_endpoint or "")
     if not endpoint or claims.get("htm") != "POST" or claims.get("htu") != endpoint:
         raise InvalidDpopProof("The proof is for another request than a POST to token_endpoint.")
     iat, now = claims.get("iat"), time.time()
@@ -227,13 +198,5 @@ def _check_purpose(claims: Mapping[str, Any], provider: Provider) -> None:
         raise InvalidDpopProof("The proof has no name of its own.")
 
 
-def _without_query(url: str) -> str:
-    return urlsplit(url)._replace(query="", fragment="").geturl()
-
-
 def _nonce_fact(provider: str) -> str:
     return f"dpop-nonce:{provider}"
-
-
-def _base64url(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()

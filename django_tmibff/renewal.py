@@ -38,6 +38,7 @@ from .models import (
     to_datetime,
     use_fresh_connection,
 )
+from .own_key import OwnKey
 from .resource_requests import Request
 
 logger = logging.getLogger(__name__)
@@ -155,9 +156,9 @@ class Holder:
         try:
             return self._send(contents, self.key.resources, scope, proof)
         except AuthorizationServerRefused as refusal:
-            # A page repeats its request itself; who has sent none cannot do better.
-            is_our_own = proof is not None and self.proof is None
-            if not is_our_own or not refusal.wants_nonce:
+            # A page repeats its request itself; who has sent no proof cannot do better.
+            is_own = proof is not None and self.proof is None
+            if not (is_own and refusal.wants_nonce):
                 raise
         self._extend_lease()
         return self._send(contents, self.key.resources, scope, self._own_proof(contents))
@@ -203,7 +204,7 @@ class Holder:
             return None
         provider = oauth.provider(contents.provider)
         endpoint, nonce = provider.token_endpoint or "", dpop.recall_nonce(provider.name)
-        return dpop.OwnKey().proof("POST", endpoint, nonce=nonce)
+        return OwnKey().proof("POST", endpoint, nonce=nonce)
 
     def _has_own_key(self, contents: Contents) -> bool:
         """Return whether the token is to be bound to a key of ours: then nobody can use it."""

@@ -5,17 +5,29 @@ import json
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 import requests
 
-from django_tmibff.conformance import INVISIBLE, RULES, Options, Outcome, Site, Verdict, examine
+from django_tmibff.conformance import (
+    INVISIBLE,
+    RULES,
+    Call,
+    Options,
+    Outcome,
+    Site,
+    Verdict,
+    examine,
+)
 from django_tmibff.conformance.__main__ import main
 from tests.broken_backend import COOKIE, VIOLATIONS, WITHOUT_TOKENS, Backend, Violation
 from tests.conformance import PAGE, ROW
+from tests.page import TOKEN
 
 # The servers are of a few lines, and have no database: once is enough.
 pytestmark = pytest.mark.real
@@ -94,6 +106,52 @@ class TestPlainHttp:
         assert len(sent) == 2
         assert not [one for one in sent if "Cookie" in one.headers]
         assert "canary" not in str(verdict)
+
+
+class TestDpop:
+    """RFC 9449, where bff-sessioninfo says that it is wanted."""
+
+    ENDPOINT = "https://op.example/token"
+
+    def asked(self, requests_mock: Any, told: Any, *answers: Any) -> list[Any]:
+        """Return the claims of the proofs with which a token was asked for."""
+        requests_mock.get("https://app.example/.well-known/bff-sessioninfo", json={"dpop": told})
+        token = requests_mock.get("https://app.example/.well-known/bff-token", answers)
+        with Site("https://app.example", COOKIE) as site:
+            site.ask_again(Call(TOKEN))
+        proofs = [request.headers.get("DPoP") for request in token.request_history]
+        return [
+            proof and jwt.decode(proof, options={"verify_signature": False}) for proof in proofs
+        ]
+
+    def test_a_token_is_asked_for_with_a_proof_of_the_sites_time(self, requests_mock: Any) -> None:
+        told = {"token_endpoint": self.ENDPOINT, "now": int(time.time()) + 5000, "nonce": "n-1"}
+        [claims] = self.asked(requests_mock, told, {"json": {"access_token": "canary"}})
+        assert (claims["htm"], claims["htu"], claims["nonce"]) == ("POST", self.ENDPOINT, "n-1")
+        assert 4990 < claims["iat"] - time.time() < 5010
+
+    def test_once_more_with_the_nonce_that_is_wanted(self, requests_mock: Any) -> None:
+        wants = {
+            "status_code": 400,
+            "json": {"error": "use_dpop_nonce"},
+            "headers": {"DPoP-Nonce": "n-2"},
+        }
+        found = self.asked(requests_mock, {"token_endpoint": self.ENDPOINT}, wants, wants, wants)
+        assert [claims.get("nonce") for claims in found] == [None, "n-2"]
+
+    @pytest.mark.parametrize(
+        "told", [None, [], {}, {"token_endpoint": 5}, {"token_endpoint": "https://["}]
+    )
+    def test_without_one_where_nothing_legible_is_told(self, requests_mock: Any, told: Any) -> None:
+        assert self.asked(requests_mock, told, {"json": {"access_token": "canary"}}) == [None]
+
+    @pytest.mark.parametrize("now", [10**400, "now", True, None])
+    def test_with_this_machines_time_where_the_sites_is_none(
+        self, requests_mock: Any, now: Any
+    ) -> None:
+        told = {"token_endpoint": self.ENDPOINT, "now": now}
+        [claims] = self.asked(requests_mock, told, {"json": {"access_token": "canary"}})
+        assert abs(claims["iat"] - time.time()) < 5
 
 
 class TestCommand:

@@ -176,6 +176,16 @@ class TestOperator:
         assert [claim.get("nonce") for claim in claims] == [None, "n-1"]
         assert token_set().last_error == ""
 
+    def test_where_there_is_no_proof_there_is_nothing_to_repeat(
+        self, signed_in: Any, authorization_server: Any, settings: Any, token_set: Any
+    ) -> None:
+        settings.TMIBFF_DPOP = "off"
+        signed_in()
+        authorization_server.refuses("use_dpop_nonce")
+        with pytest.raises(AuthorizationServerRefused):
+            tokens.renew(token_set())
+        assert authorization_server.calls == 1
+
     def test_but_once(self, signed_in: Any, authorization_server: Any, token_set: Any) -> None:
         signed_in()
         for number in range(3):

@@ -22,6 +22,7 @@ from tests.browser.attacks.setups import (
     ANSWERS,
     BACK_CHANNEL,
     CROSS_SITE,
+    DPOP,
     FRAMED,
     LOGIN,
     OPEN,
@@ -49,6 +50,7 @@ GUARDED = pytest.mark.parametrize(
 BAD_HOST, NO_CSRF_TOKEN = "<h1>Bad Request (400)</h1>", "CSRF verification failed"
 # And to another method than an endpoint's own.
 OTHER_METHOD = {405, 403}
+OPEN_TO_ALL = (OPEN, DPOP)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +91,8 @@ class TestFromElsewhere:
                 if outcome.attack.origin == REBOUND:
                     assert BAD_HOST in text
                 else:
-                    assert (setup, outcome.attack.endpoint) == (OPEN, LOGIN)
+                    assert setup in OPEN_TO_ALL
+                    assert outcome.attack.endpoint == LOGIN
                     assert NO_CSRF_TOKEN in text
 
     @GUARDED
@@ -141,7 +144,7 @@ def _also(setup: Setup, origin: Origin, endpoint: str, method: str) -> set[int]:
         return {400}
     if (setup, endpoint, method) == (STRICT, LOGIN, "GET"):
         return {200}  # The page that goes there again.
-    return {200} if (setup, method) == (OPEN, "OPTIONS") else set()
+    return {200} if setup in OPEN_TO_ALL and method == "OPTIONS" else set()
 
 
 class TestFromOurOwnPage:
@@ -171,6 +174,31 @@ class TestFromOurOwnPage:
     def test_b5_it_signs_out(self, attacked: Attacked, setup: Setup) -> None:
         status, text = attacked(setup).signed_out
         assert (status, json.loads(text)["error"]) == (400, "invalid_session")
+
+
+class TestWithDpop:
+    """Where tokens are bound to a key of the page's, and the attackers have keys of their own."""
+
+    def test_no_more_comes_of_it_than_without(self, attacked: Attacked) -> None:
+        said = cells_in(PAGE.read_text())
+        found = cells(attacked(DPOP))
+        assert {means: said[means] for means in found} == found
+
+    def test_the_sites_own_page_gets_its_token_bound_to_its_key(self, attacked: Attacked) -> None:
+        """No attacker's was pinned."""
+        status, text = attacked(DPOP).token
+        assert (status, json.loads(text)["token_type"]) == (200, "DPoP")
+
+    def test_but_not_without_a_proof_nor_for_the_attackers(self, attacked: Attacked) -> None:
+        """Whose proof is sound: only then is a sign-in said to help."""
+        results = attacked(DPOP)
+        answers = [results.without_proof, results.with_attackers_proof]
+        errors = [json.loads(text) for status, text in answers if status == 400]
+        assert [error["error"] for error in errors] == ["invalid_dpop_proof"] * 2
+        assert ["login_url" in error for error in errors] == [False, True]
+
+    def test_x9_no_proof_is_in_the_log(self, attacked: Attacked) -> None:
+        assert "eyJ" not in attacked(DPOP).log
 
 
 class TestWithoutTheGuard:

@@ -62,15 +62,18 @@ def certificate(tmp_path: Path) -> Paths:
     return make_certificate(tmp_path)
 
 
-@pytest.fixture
-def site(tmp_path: Path, certificate: Paths, strict_server: StrictServer) -> Iterator[Gunicorn]:
-    """The test project over https."""
+@pytest.fixture(params=["off", "required"], ids=["bearer", "dpop"])
+def site(
+    tmp_path: Path, certificate: Paths, strict_server: StrictServer, request: Any
+) -> Iterator[Gunicorn]:
+    """The test project over https; it may bind its tokens to the key of whoever asks."""
     with databases("sqlite", tmp_path) as found:
         settings = {
             **strict_server.django_settings(),
             "DATABASES": found,
             "DEBUG": False,
             "SESSION_COOKIE_SECURE": True,
+            "TMIBFF_DPOP": request.param,
         }
         migrate(settings)
         with Gunicorn(tmp_path, settings, workers=1, certificate=certificate) as site:

@@ -1,11 +1,13 @@
 """X9: marked tokens are planted, and searched for wherever they must not be."""
 
+import json
 import logging
 import sys
 import traceback
 from contextlib import suppress
 from typing import Any
 
+import jwt
 import pytest
 import requests
 from django.apps import apps
@@ -13,8 +15,9 @@ from django.core.cache import caches
 from django.core.signals import got_request_exception
 from django.views.debug import ExceptionReporter
 
-from django_tmibff import signals, stores, tokens
+from django_tmibff import own_key, signals, stores, tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
+from django_tmibff.conf import settings as our_settings
 from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
 from django_tmibff.models import TokenSet
 from tests.openid_provider import ISSUER, OpenIDProvider
@@ -47,11 +50,16 @@ def debug(request: Any, settings: Any) -> bool:
     return request.param
 
 
-@pytest.fixture(params=["off", "required"], ids=["bearer", "dpop"])
-def page(request: Any, settings: Any) -> Page:
-    """A page of a site that binds tokens to its key, or of one that does not."""
-    settings.TMIBFF_DPOP = request.param
-    return Page() if request.param == "off" else ProvingPage()
+@pytest.fixture(params=["bearer", "dpop", "dpop-bound"])
+def page(request: Any, settings: Any, provider: OpenIDProvider) -> Page:
+    """A page of a site that binds tokens to its key, as a bound client or not, or does not."""
+    if request.param == "bearer":
+        return Page()
+    settings.TMIBFF_DPOP = "required"
+    if request.param == "dpop-bound":
+        settings.TMIBFF_PROVIDERS = {"default": {"dpop_bound_access_tokens": True}}
+        provider.tokens = {"token_type": "DPoP"}
+    return ProvingPage()
 
 
 def proof(page: Page) -> str | None:
@@ -94,6 +102,21 @@ def _legible(value: Any) -> Any:
     return bytes(value) if isinstance(value, memoryview) else value
 
 
+@pytest.fixture
+def private_keys(monkeypatch: Any) -> list[str]:
+    """The private halves of all keys that are made, as a JWK has them."""
+    made: list[str] = []
+    generate = own_key.ec.generate_private_key
+
+    def remember(curve: Any) -> Any:
+        key = generate(curve)
+        made.append(json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key))["d"])
+        return key
+
+    monkeypatch.setattr(own_key.ec, "generate_private_key", remember)
+    return made
+
+
 def live_a_whole_life(page: Page, provider: OpenIDProvider) -> None:
     server = provider.server
     provider.sign_in(page)
@@ -120,6 +143,7 @@ def test_x9_a_whole_life_leaves_no_token_outside_the_sealed_column(
     debug: bool,
     caplog: Any,
     heard: list[str],
+    private_keys: list[str],
     django_capture_on_commit_callbacks: Any,
 ) -> None:
     with caplog.at_level(logging.DEBUG), django_capture_on_commit_callbacks(execute=True):
@@ -129,7 +153,10 @@ def test_x9_a_whole_life_leaves_no_token_outside_the_sealed_column(
     assert ("tmibff:" in cache_dump()) is stores.current().uses_cache
     for place in (caplog.text, *heard, database_dump(), cache_dump()):
         assert "canary-" not in place
-        assert "eyJ" not in place  # No JWT either.
+        assert "eyJ" not in place  # No JWT either, nor a proof.
+        assert not [key for key in private_keys if key in place]
+    is_bound = our_settings.provider().dpop_bound_access_tokens
+    assert bool(private_keys) is is_bound
 
 
 @pytest.mark.parametrize("method", ["put", "get"])
@@ -137,7 +164,7 @@ def test_x9_an_error_page_and_an_error_tracker_show_no_token(
     page: Page, provider: OpenIDProvider, debug: bool, monkeypatch: Any, method: str, caplog: Any
 ) -> None:
     """A mistake deep inside, at a moment when tokens are in many frames."""
-    provider.tokens = {"expires_in": 0}
+    provider.tokens |= {"expires_in": 0}
     provider.sign_in(page)
     reports: list[str] = []
 
@@ -175,7 +202,7 @@ def test_x9_nor_does_one_of_the_sites_own_that_lets_our_errors_through(
     page: Page, provider: OpenIDProvider, debug: bool
 ) -> None:
     """The frames of requests hold the refresh token and the client secret as they are."""
-    provider.tokens = {"expires_in": 0}
+    provider.tokens |= {"expires_in": 0}
     provider.sign_in(page)
     provider.server.answers(exc=requests.ConnectionError("no route"))
     with pytest.raises(TemporarilyUnavailable) as raised:
@@ -189,7 +216,7 @@ def test_x9_a_worker_that_is_told_to_exit_shows_no_token(
     page: Page, provider: OpenIDProvider, debug: bool
 ) -> None:
     """gunicorn's time-out is a SystemExit in the midst of a call."""
-    provider.tokens = {"expires_in": 0}
+    provider.tokens |= {"expires_in": 0}
     provider.sign_in(page)
     provider.server.answers(exc=SystemExit(1))
     with pytest.raises(SystemExit) as raised:

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import jwt
 import pytest
 from django.conf import settings as django_settings
 
 from django_tmibff import tokens
-from django_tmibff.testing import sign_in, wire
+from django_tmibff.testing import DPoPKey, sign_in, wire
 from django_tmibff.testing.live import LiveAuthorizationServer
 from django_tmibff.testing.provider import LiveOpenIDProvider
 from tests.page import SESSION_INFO, Page
+from tests.proofs import ath_of
 from tests.real.http import send
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -63,8 +65,8 @@ class TestDocumentation:
             (tmp_path / match["file"]).write_text(match["code"])
         (tmp_path / "pytest.ini").write_text("[pytest]\ndjango_find_project = false\n")
         printed = run(tmp_path, "-m", "pytest", "--ds=tests.settings", *files)
-        assert len(files) == 4
-        assert re.search(r"\b9 passed", printed)
+        assert len(files) == 5
+        assert re.search(r"\b11 passed", printed)
 
 
 class TestPlugin:
@@ -96,6 +98,14 @@ class TestPlugin:
             f"import os\nos.environ['DJANGO_SETTINGS_MODULE'] = 'tests.settings'\n{code}"
         )
         assert "pip install 'django-tmibff[testing]'" in run(tmp_path, "program.py")
+
+
+def test_a_proof_for_an_api_names_its_request_and_the_token() -> None:
+    """RFC 9449 §4.2."""
+    proof = DPoPKey().proof_for_api("PUT", "https://api.example/orders/1?all=1", "a token")
+    claims = jwt.decode(proof, options={"verify_signature": False})
+    assert (claims["htm"], claims["htu"]) == ("PUT", "https://api.example/orders/1")
+    assert claims["ath"] == ath_of("a token")
 
 
 @pytest.mark.django_db
@@ -153,6 +163,16 @@ class TestWire:
         sent = [request["refresh_token"] for request in authorization_server.requests]
         assert sent == [["first"], ["rotated-1"]]
 
+    def test_whose_key_a_token_is_bound_to(
+        self, page: Page, user: Any, authorization_server: wire.AuthorizationServer, settings: Any
+    ) -> None:
+        settings.TMIBFF_DPOP = "allowed"
+        sign_in(page, user, expires_in=-1)
+        key = DPoPKey()
+        page.fetch(headers={"DPoP": key.proof(nonce="n-1")})
+        page.fetch()
+        assert authorization_server.jkts == [key.jkt, None]
+
     @pytest.mark.parametrize("fault", ["hangs", "is_down"])
     def test_one_that_gives_no_answer(
         self, page: Page, user: Any, authorization_server: wire.AuthorizationServer, fault: str
@@ -191,6 +211,14 @@ class TestLive:
         sign_in(page, user, **{**live.new_family(), "expires_in": -1})
         live.hangs()
         assert page.refusal()["error"] == "temporarily_unavailable"
+
+    def test_what_comes_for_a_proof_is_bound_to_its_key(
+        self, page: Page, user: Any, live: LiveAuthorizationServer, settings: Any
+    ) -> None:
+        settings.TMIBFF_DPOP = "required"
+        sign_in(page, user, **live.new_family())
+        answer = page.fetch(headers={"DPoP": DPoPKey().proof()})
+        assert json.loads(answer.content)["token_type"] == "DPoP"
 
     def test_it_starts_again_where_it_was(self, live: LiveAuthorizationServer) -> None:
         response = live.new_family()

@@ -2,8 +2,10 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from requests.utils import get_environ_proxies
 
 from .. import strict_json
 from ..hosts import is_loopback
+from ..own_key import OwnKey
 
 TOKEN = "/.well-known/bff-token"  # noqa: S105  # a path
 SESSION_INFO = "/.well-known/bff-sessioninfo"
@@ -29,6 +32,8 @@ _FETCH: Mapping[str, str] = {
     "Sec-Fetch-Dest": "empty",
 }
 _MOST_SHOWN = 80
+# In seconds since the epoch: no clock of today's.
+_LATEST = 2**40
 
 
 class NoAnswerError(Exception):
@@ -138,6 +143,9 @@ class Site:
         self._secrets = {value for value in _values(cookie) if value}
         self._secrets |= {value for value in _values(self.options.cookie_without_tokens) if value}
         self._answers: dict[Call, Answer] = {}
+        self._key = OwnKey()
+        self._ahead = 0.0
+        self._nonce: str | None = None
         self._session = _session(origin, self.options.ca_bundle)
 
     def __enter__(self) -> Self:
@@ -169,11 +177,37 @@ class Site:
 
     def ask_again(self, call: Call) -> Answer:
         """Send that request now. Raises ``NoAnswerError``."""
+        answer = self._sent_by_page(call)
+        if answer.error == "use_dpop_nonce" and (nonce := answer.headers.get("DPoP-Nonce")):
+            self._nonce = nonce
+            return self._sent_by_page(call)
+        return answer
+
+    def _sent_by_page(self, call: Call) -> Answer:
         cookie = self._cookies[call.cookie]
-        headers = {**_FETCH, **self.options.headers, **dict(call.headers)}
+        headers = {**_FETCH, **self.options.headers, **self._proof(call), **dict(call.headers)}
         if cookie:
             headers["Cookie"] = cookie
         return self._sent(call, f"{self.origin}{call.path}", headers)
+
+    def _proof(self, call: Call) -> Mapping[str, str]:
+        """Return the header with a DPoP proof, where the site binds its tokens to a key."""
+        if call.path != TOKEN or self._proved_to is None:
+            return {}
+        now = time.time() + self._ahead
+        with suppress(ValueError):  # What is no URL.
+            return {"DPoP": self._key.proof("POST", self._proved_to, nonce=self._nonce, at=now)}
+        return {}
+
+    @cached_property
+    def _proved_to(self) -> str | None:
+        """The token endpoint that proofs are for; learns the site's clock, and a nonce."""
+        told = (self.ask(Call(SESSION_INFO)).data or {}).get("dpop")
+        known = told if isinstance(told, dict) else {}
+        now, nonce, endpoint = (known.get(name) for name in ("now", "nonce", "token_endpoint"))
+        self._ahead = now - time.time() if type(now) is int and now < _LATEST else 0.0
+        self._nonce = nonce if isinstance(nonce, str) else None
+        return endpoint if isinstance(endpoint, str) else None
 
     def ask_in_the_clear(self, call: Call) -> Answer:
         """Send the request over plain http, to port 80. Raises ``NoAnswerError``."""

@@ -16,8 +16,9 @@ from .. import tokens
 from ..conf import DEFAULT_PROVIDER
 from ..models import TokenSet, in_transaction
 from ..stores import caching
+from .proofs import DPoPKey
 
-__all__ = ["FETCH", "commit_at_once", "keep_tokens", "sign_in"]
+__all__ = ["FETCH", "DPoPKey", "commit_at_once", "keep_tokens", "sign_in"]
 
 #: The request headers of a page's own ``fetch()``, as browsers send them (E5).
 FETCH: Mapping[str, str] = {

@@ -54,8 +54,8 @@ class LiveAuthorizationServer:
     ``refreshes`` that succeeded, ``reuses`` of a refresh token that had been rotated already,
     ``revocations`` asked for; ``revoked``: the tokens for which they were. Families are what comes
     of one sign-in, and have numbers, later ones higher: ``renewed`` is the one that was refreshed
-    last, ``reused`` are all of which an old refresh token was sent again. Nobody signs in here: see
-    ``LiveOpenIDProvider``.
+    last, ``reused`` are all of which an old refresh token was sent again. What comes for a DPoP
+    proof is bound to its key, or so it says. Nobody signs in here: see ``LiveOpenIDProvider``.
     """
 
     def __init__(self, port: int | None = None) -> None:
@@ -301,7 +301,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         authorization = self.headers.get("Authorization", "")
-        self._wait_and_send(*self.server.answer(self.path, authorization, self._form()))
+        status, data = self.server.answer(self.path, authorization, self._form())
+        if "token_type" in data and "DPoP" in self.headers:
+            data = {**data, "token_type": "DPoP"}
+        self._wait_and_send(status, data)
 
     def _wait_and_send(self, status: int, data: Mapping[str, Any]) -> None:
         if self.server.stopping.wait(self.server.seconds()):

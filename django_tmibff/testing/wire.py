@@ -5,8 +5,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+import jwt
 import requests
 
+from .. import dpop
 from ..conf import settings
 
 try:
@@ -20,14 +22,14 @@ except ImportError as error:
 class AuthorizationServer:
     """Gives ``fresh-1``, ``fresh-2``, ... unless other answers were queued.
 
-    Where a DPoP proof comes along it calls them bound to its key (RFC 9449).
+    Where a DPoP proof comes along they are bound to its key (RFC 9449), or so it says.
 
     ``mocker``: a ``requests_mock.Mocker``, or the fixture ``requests_mock``. The endpoints are
     those of your settings' default provider, unless you name others.
 
-    ``requests`` are the forms that the token endpoint was sent, ``headers`` their headers, in
-    order; ``revoked`` the tokens whose revocation was asked for; ``before_answering`` is called
-    while the token endpoint is being asked.
+    ``requests`` are the forms that the token endpoint was sent, ``headers`` their headers, ``jkts``
+    the thumbprints of their proofs' keys, in order; ``revoked`` the tokens whose revocation was
+    asked for; ``before_answering`` is called while the token endpoint is being asked.
     """
 
     def __init__(
@@ -51,6 +53,11 @@ class AuthorizationServer:
     def calls(self) -> int:
         """How often the token endpoint was asked."""
         return len(self.requests)
+
+    @property
+    def jkts(self) -> list[str | None]:
+        """The keys that the tokens are bound to; ``None`` where no proof came."""
+        return [_jkt(headers.get(dpop.HEADER)) for headers in self.headers]
 
     def answers(self, **answer: Any) -> None:
         """Queue an answer, in the words of ``requests_mock.create_response``."""
@@ -104,5 +111,9 @@ class AuthorizationServer:
         return requests_mock.create_response(request, **answer)
 
     def _usual(self) -> dict[str, Any]:
-        token_type = "DPoP" if "DPoP" in self.headers[-1] else "Bearer"
+        token_type = "DPoP" if dpop.HEADER in self.headers[-1] else "Bearer"
         return {"access_token": f"fresh-{self.calls}", "token_type": token_type, "expires_in": 3600}
+
+
+def _jkt(proof: str | None) -> str | None:
+    return None if proof is None else dpop.thumbprint(jwt.get_unverified_header(proof)["jwk"])

@@ -137,6 +137,8 @@ class Battery:
         results.calls, results.keys = scene.provider.calls, scene.provider.key_requests
         results.session_afterwards = scene.session
         results.token, results.info = scene.fetch(TOKEN), scene.fetch(SESSION_INFO)
+        results.without_proof = scene.fetch(TOKEN, headers={})
+        results.with_attackers_proof = scene.fetch(TOKEN, headers={"DPoP": scene.attackers_proof()})
 
     def gather(self) -> None:
         """Note what came of each attack so far, and what all has cost."""

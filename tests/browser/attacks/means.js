@@ -16,7 +16,7 @@ const MEANS = {
     "`fetch`, mode `same-origin`": fetched({ mode: "same-origin" }),
     "`fetch`, mode `navigate`": fetched({ mode: "navigate" }),
     "`fetch`, redirects by hand": fetched({ redirect: "manual" }),
-    "`fetch` with a header": fetched({ headers: { "X-Requested-With": "fetch" } }),
+    "`fetch` with a header": (url) => fetched({ headers: { DPoP: settings.proof } })(url),
     "`fetch`, `keepalive`": fetched({ mode: "no-cors", keepalive: true }),
     "`fetch`, POST of a form": (url) => fetched(body(FORM))(url),
     "`fetch`, POST of a form, `no-cors`": (url) => fetched({ ...body(FORM), mode: "no-cors" })(url),

@@ -11,6 +11,7 @@ from tests.browser.attacks.setups import (
     ANSWERS,
     BY_HAND,
     CROSS_SITE,
+    DPOP,
     FILE,
     FRAMED,
     LAX,
@@ -67,7 +68,8 @@ def cells_in(page: str) -> Cells:
     tables = {match["name"]: match["table"] for match in TABLE.finditer(page)}
     found = dict(_read(tables["means"], COLUMNS)) | dict(_read(tables["hand"], HAND_COLUMNS))
     as_worst = {(OPEN, means): word for (setup, means), word in found.items() if setup == WORST}
-    return found | as_worst | dict(_read(tables["open"], OPEN_COLUMNS))
+    found = found | as_worst | dict(_read(tables["open"], OPEN_COLUMNS))
+    return found | {(DPOP, means): word for (setup, means), word in found.items() if setup == OPEN}
 
 
 def page_with_tables(page: str, found: Cells) -> str:

@@ -59,7 +59,9 @@ class Provider(RawServer):
         return [http(json.dumps(said).encode(), headers=headers)]
 
     def _tokens(self) -> dict[str, Any]:
-        return sign_in_tokens(1) | {"access_token": f"canary-access-{next(self._numbers)}"}
+        given = {"access_token": f"canary-access-{next(self._numbers)}"}
+        is_proved = b"\r\ndpop: " in self.requests[-1].lower()
+        return sign_in_tokens(1) | given | ({"token_type": "DPoP"} if is_proved else {})
 
 
 def sign_in_tokens(seconds: int) -> dict[str, Any]:

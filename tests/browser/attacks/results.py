@@ -45,6 +45,8 @@ class Results:
     what the site's own pages cost. ``secrets``: what no script may see. ``noticed``: what the pages
     saw beside. ``token``, ``info``, ``signed_out``: what the site's own
     page got afterwards, as status and text; the last one of its token, after its own logout.
+    ``without_proof``, ``with_attackers_proof``: of its token too, but with none or with another
+    DPoP proof than its own.
     ``ended``: the status of its token, by the means that was to sign it out.
     """
 
@@ -58,6 +60,8 @@ class Results:
     session_afterwards: str = ""
     token: tuple[int, str] = (0, "")
     info: tuple[int, str] = (0, "")
+    without_proof: tuple[int, str] = (0, "")
+    with_attackers_proof: tuple[int, str] = (0, "")
     signed_out: tuple[int, str] = (0, "")
     ended: dict[str, int] = field(default_factory=dict)
     secrets: set[str] = field(default_factory=set)

@@ -17,6 +17,7 @@ from playwright.sync_api import BrowserContext, Frame, Page, sync_playwright
 from tests.browser.attacks.elsewhere import Elsewhere
 from tests.browser.attacks.provider import SUBJECT, Provider, forged_logout_token, sign_in_tokens
 from tests.browser.attacks.setups import HOSTS, OWN, Origin, Setup
+from tests.proofs import PageKey
 from tests.real.certificates import Paths, make_certificate
 from tests.real.components import program
 from tests.real.gunicorn import Gunicorn, migrate
@@ -35,8 +36,14 @@ SQLITE = {
 }
 
 SIGN_IN = "body => fetch('/sign-in', {method: 'POST', body: JSON.stringify(body)}).then(a => a.ok)"
-FETCH = """([path, method]) =>
-    fetch(path, {method}).then(async (answer) => [answer.status, await answer.text()])"""
+# With a proof of the page's own key, where the site wants one, unless it is to send other headers.
+FETCH = """async ([path, method, headers]) => {
+    const info = await fetch("/.well-known/bff-sessioninfo").then((answer) => answer.json());
+    const proofs = info.dpop && !headers ? await import("/proofs.js") : null;
+    proofs?.learn(info.dpop, Date.now());
+    const answer = await (proofs?.ask ?? fetch)(path, {method, headers: headers ?? {}});
+    return [answer.status, await answer.text()];
+}"""
 BEGIN = "([...given]) => { window.attacking = attack(...given); }"
 
 
@@ -74,6 +81,7 @@ class Scene(Startable):
         self._site = Gunicorn(
             folder, self._settings(), threads=64, project=PROJECT, certificate=self._certificate
         )
+        self._attackers_key = PageKey()
         self._pages: set[Page] = set()
         self._running = ExitStack()
 
@@ -109,10 +117,19 @@ class Scene(Startable):
         """The states of all sign-ins that the provider's page has seen."""
         return self._elsewhere.states
 
-    def fetch(self, path: str, method: str = "GET") -> tuple[int, str]:
-        """Return status and text of the answer to the site's own page."""
-        status, text = self._own.evaluate(FETCH, [path, method])
+    def fetch(
+        self, path: str, method: str = "GET", headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        """Return status and text of the answer to the site's own page.
+
+        It proves its key where the site wants that; but not with other ``headers``.
+        """
+        status, text = self._own.evaluate(FETCH, [path, method, headers])
         return status, text
+
+    def attackers_proof(self) -> str:
+        """Return a sound DPoP proof of a key that is the attackers' own."""
+        return self._attackers_key.proof(htu=self.provider.url)
 
     def address(self, origin: Origin) -> str:
         """Return the address of that origin's page."""
@@ -137,6 +154,7 @@ class Scene(Startable):
         given = {
             "fields": {"scope": "openid", "logout_token": forged_logout_token()},
             "redirector": f"https://evil.example:{self._elsewhere.port}/to?url=",
+            "proof": self.attackers_proof(),
         }
         for frame, attacks in batches.items():
             frame.evaluate(BEGIN, [given, attacks, at_once])

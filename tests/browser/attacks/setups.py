@@ -103,4 +103,12 @@ WEAKENED = Setup(
     navigating=(CROSS_SITE,),
     settings={"OPEN_TO_ALL": True, "WEAKENED": True},
 )
-SETUPS = (WORST, LAX, STRICT, OPEN, WEAKENED)
+# The attackers bring sound proofs of a key of theirs: whoever got past the guard would have it
+# pinned, and tokens bound to it.
+DPOP = Setup(
+    "dpop",
+    origins=(CROSS_SITE, SIBLING),
+    navigating=(),
+    settings={"OPEN_TO_ALL": True, "TMIBFF_DPOP": "required"},
+)
+SETUPS = (WORST, LAX, STRICT, OPEN, DPOP, WEAKENED)

@@ -6,7 +6,8 @@ const PATIENCE = 30000;
 const FORM = "application/x-www-form-urlencoded";
 const JSON_TYPE = "application/json";
 
-// {fields, redirector}: what a form says, and an address of the attacker's that redirects.
+// {fields, redirector, proof}: what a form says, an address of the attacker's that redirects, and a
+// DPoP proof of the attacker's own key.
 let settings;
 
 const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));

@@ -10,9 +10,11 @@ from django.urls import include, path
 from django.views.decorators.clickjacking import xframe_options_exempt
 from django.views.decorators.csrf import csrf_exempt
 
+import django_tmibff
 from django_tmibff import tokens
 
 WORKER = Path(__file__).with_name("worker.js")
+PROOFS = Path(django_tmibff.__file__).parent / "static/django_tmibff/tmibff-dpop.js"
 
 
 @xframe_options_exempt
@@ -26,9 +28,9 @@ def go(request: HttpRequest) -> HttpResponse:
     return HttpResponseRedirect(request.GET["to"])
 
 
-def worker(request: HttpRequest) -> HttpResponse:
-    """Answer with the service worker."""
-    return HttpResponse(WORKER.read_text(), content_type="text/javascript")
+def script(request: HttpRequest, file: Path) -> HttpResponse:
+    """Answer with that script."""
+    return HttpResponse(file.read_text(), content_type="text/javascript")
 
 
 @csrf_exempt
@@ -44,7 +46,8 @@ def sign_in(request: HttpRequest) -> JsonResponse:
 urlpatterns = [
     path("page", page),
     path("go", go),
-    path("worker.js", worker),
+    path("worker.js", script, {"file": WORKER}),
+    path("proofs.js", script, {"file": PROOFS}),
     path("sign-in", sign_in),
     path("", include("django_tmibff.urls")),
     path("oidc/", include("mozilla_django_oidc.urls")),
