@@ -21,6 +21,7 @@ from django.test import override_settings
 
 from django_tmibff import conf
 from django_tmibff.conformance.__main__ import _parser as conformance_parser
+from tests import settings_fast_path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SETTINGS, COMMANDS = DOCS / "settings.md", DOCS / "commands.md"
@@ -45,6 +46,12 @@ WRONG: dict[str, Any] = {
     "TMIBFF_WARM_SKIPS": ["nowhere.Middleware"],
     "TMIBFF_DPOP": "perhaps",
     **{name: -1 for name, default in conf.DEFAULTS.items() if type(default) is int},
+}
+
+# Where all of them mean something, whatever settings the tests run with.
+_SITE = {
+    "MIDDLEWARE": settings_fast_path.MIDDLEWARE,
+    "TMIBFF_WARM_SKIPS": settings_fast_path.TMIBFF_WARM_SKIPS,
 }
 
 _HEADING = re.compile(
@@ -125,7 +132,7 @@ def _shown(value: Any) -> str:
 def _found(name: str) -> str:
     """Return the checks that find a wrong value of that setting."""
     store = "cached_db" if name.startswith("TMIBFF_CACHE_") else "db"
-    usual = {"TMIBFF_STORE": f"django_tmibff.stores.{store}"}
+    usual = {**_SITE, "TMIBFF_STORE": f"django_tmibff.stores.{store}"}
     with override_settings(**usual):
         before = set(_messages())
     with override_settings(**{**usual, name: WRONG[name]}):
