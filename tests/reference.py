@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import django
-from django.core.checks import run_checks
+from django.core.checks import Tags, run_checks
 from django.core.management import load_command_class
 from django.core.management.base import BaseCommand
 from django.test import override_settings
@@ -141,7 +141,7 @@ def _found(name: str) -> str:
 
 
 def _messages() -> Iterator[tuple[str, str]]:
-    for message in run_checks(include_deployment_checks=True):
+    for message in run_checks(tags=[Tags.security], include_deployment_checks=True):
         if str(message.id).startswith("django_tmibff."):
             yield str(message.id).removeprefix("django_tmibff."), message.msg
 
