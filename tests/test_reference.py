@@ -117,7 +117,8 @@ def _return_codes(module: Any) -> Iterator[int]:
     for node in ast.walk(ast.parse(inspect.getsource(module))):
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "CommandError":
             named = {word.arg: ast.unparse(word.value) for word in node.keywords}
-            yield getattr(module, named.get("returncode", ""), 1)
+            code = named.get("returncode", "1")
+            yield int(code) if code.isdigit() else getattr(module, code)
 
 
 def _errors(base: type[TokenError] = TokenError) -> Iterator[type[TokenError]]:
