@@ -27,17 +27,21 @@ def _check(name: str) -> Any:
 # The draft wants 400 where schemathesis expects 401 (X2).
 _UNAUTHORIZED = _check("ignored_auth")
 _EXCLUDED = {
+    # A form knows texts alone: what is an object in place of one is lost on its way.
+    "POST /.well-known/bff-token": [_check("negative_data_rejection")],
     # No token that is made up is signed by our provider.
-    "/bff/backchannel-logout": [_check("positive_data_acceptance")],
+    "POST /bff/backchannel-logout": [_check("positive_data_acceptance")],
     # Django's CSRF check answers before the view, with 403.
-    LOGIN: [_check("unsupported_method")],
-    CALLBACK: [_check("unsupported_method")],
+    f"GET {LOGIN}": [_check("unsupported_method")],
+    f"GET {CALLBACK}": [_check("unsupported_method")],
 }
 
 
 def check(case: Any, response: Any) -> None:
     """Raise ``FailureGroup`` unless that is a described answer to ``case``."""
-    case.validate_response(response, excluded_checks=[_UNAUTHORIZED, *_EXCLUDED.get(case.path, [])])
+    case.validate_response(
+        response, excluded_checks=[_UNAUTHORIZED, *_EXCLUDED.get(case.operation.label, [])]
+    )
 
 
 def of_this_site(description: Any = None) -> Any:
