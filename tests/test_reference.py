@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 import jsonschema_rs
 import pytest
+from django.core.checks import Tags, run_checks
 from django.core.management import get_commands
 from django.dispatch import Signal
 
@@ -81,6 +82,11 @@ class TestSettings:
         assert read - {"OIDC_OP_AUTH_ENDPOINT"} == set(
             firsts(section(self.PAGE, "Settings of mozilla-django-oidc"))
         )
+
+    def test_the_example_of_resources_can_be_used(self, settings: Any) -> None:
+        settings.TMIBFF_RESOURCES = _code_of(self.PAGE)["TMIBFF_RESOURCES"]
+        ids = {message.id for message in run_checks(tags=[Tags.security])}
+        assert "django_tmibff.E002" not in ids
 
 
 class TestCommands:
@@ -222,6 +228,16 @@ class TestSignals:
         assert sent
         assert all(arguments == named for arguments in sent)
 
+    def test_the_example_hears_of_an_end(
+        self, signed_in: Any, token_set: Any, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        receiver = _code_of(self.PAGE)["note_end"]
+        signed_in()
+        tokens.end(token_set(), "invalid_grant")
+        assert signals.session_ended.disconnect(receiver)
+        # Django logs what a receiver raises.
+        assert not [record for record in caplog.records if record.name == "django.dispatch"]
+
 
 class TestPython:
     PAGE = (DOCS / "python-api.md").read_text()
@@ -271,14 +287,30 @@ class TestPython:
             if name.count("."):
                 assert _named(name)
 
-    def test_the_code_runs(self) -> None:
-        blocks = re.findall(r"```python\n(.*?)```", self.PAGE + TestSignals.PAGE, re.DOTALL)
-        assert blocks
-        for code in blocks:
-            names: dict[str, Any] = {}
-            exec(code, names)  # noqa: S102  # ours
-            for receiver in filter(inspect.isfunction, names.values()):
-                signals.session_ended.disconnect(receiver)
+    def test_the_code_works(
+        self, signed_in: Any, user: Any, authorization_server: Any, settings: Any
+    ) -> None:
+        settings.TMIBFF_RESOURCES = ["https://api.example/orders"]
+        api = authorization_server.mocker.get("https://api.example/orders", json=["tea"])
+        code = _code_of(self.PAGE)
+        page = signed_in()
+        request = page.request_of(user)
+        assert code["orders_of"](request) == ["tea"]
+        assert api.last_request.headers["Authorization"] == "Bearer fresh-1"
+        assert code["token_or_sign_in"](request).value == "canary-access-token"
+        assert [one.user for one in code["living_sessions_of"](user)] == [user]
+        assert code["session_info"](request)["is_staff"] is False
+        page.session.flush()
+        tokens.end(request, "test")
+        assert code["token_or_sign_in"](request) is None
+
+
+def _code_of(page: str) -> dict[str, Any]:
+    """Return the names that the page's Python code defines."""
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL):
+        exec(block, names)  # noqa: S102  # ours
+    return names
 
 
 def _abstract() -> frozenset[str]:
