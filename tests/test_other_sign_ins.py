@@ -158,6 +158,17 @@ def test_a_first_sign_in_gets_tokens_that_are_renewed(site: Site, browser: Brows
 
 
 @pytest.mark.real
+def test_a_sign_out_at_the_provider_ends_the_session(site: Site, browser: Browser) -> None:
+    """B5: by the session's id, which was among the claims."""
+    site.sign_in(browser, "alice")
+    assert site.fetch(browser).status_code == 200
+    endpoint = site.provider.metadata()["end_session_endpoint"]
+    browser.submit_form(browser.navigate(f"{endpoint}?client_id=other"), logout="yes")
+    wait_until(lambda: site.fetch(browser).status_code == 400, 10, "the session is over")
+    assert site.fetch(browser).json()["error"] == "invalid_session"
+
+
+@pytest.mark.real
 def test_another_user_in_the_same_browser_gets_their_own_and_the_first_ones_are_revoked(
     site: Site, browser: Browser
 ) -> None:
