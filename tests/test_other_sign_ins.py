@@ -42,6 +42,7 @@ class Site:
         for _ in range(5):
             if page.url == f"{self.origin}/tea?a=b":
                 break
+            assert page.ok, page.text
             page = browser.submit_form(page, login=login, password="any")
         return page
 
