@@ -7,7 +7,8 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import requests
 from cryptography.fernet import Fernet
 
+from django_tmibff.conformance.__main__ import main as conformance
 from tests.real.certificates import Paths, make_certificate
 from tests.real.gunicorn import PROJECT, migrate
 from tests.real.http import TIMEOUT_SECONDS
@@ -24,7 +26,7 @@ from tests.real.postgresql import PostgreSQL
 from tests.real.processes import Server, run, wait_until
 from tests.real.project import DOCS, paste
 from tests.real.redis import Redis
-from tests.real.session import DAY, new_session, refresh_token
+from tests.real.session import DAY, new_session
 from tests.real.strict_server import StrictServer
 
 pytestmark = pytest.mark.real
@@ -35,7 +37,6 @@ TOKEN, SESSION_INFO = "/.well-known/bff-token", "/.well-known/bff-sessioninfo"
 COOKIE = "__Host-sessionid"
 FETCH = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 AT_ROOT = "    location / {\n        proxy_pass http://site;\n    }\n"
-SLOW_SECONDS = 1.0
 SECRETS: dict[str, Any] = {
     "SECRET_KEY": "of-this-test-" + "not-a-secret" * 4,
     "TMIBFF_ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
@@ -322,34 +323,30 @@ def test_djangos_own_forms_work_behind_it(site: Site) -> None:
     assert (answer.status_code, "correct username" in answer.text) == (200, True)
 
 
-def reload(app: Deployed) -> None:
-    """Replace the workers, as ``systemctl reload`` does; return when there are new ones."""
-    before = app.log().count("Booting worker")
-    os.kill(app.pid, signal.SIGHUP)
-    wait_until(lambda: app.log().count("Booting worker") > before, 10, "new workers")
-
-
-def restart(app: Deployed) -> None:
-    """End them and start others, as ``systemctl restart`` does."""
-    app.stop()
-    app.start()
-
-
-@pytest.mark.parametrize("change", [reload, restart])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(signal.SIGHUP, "Booting worker"), (signal.SIGTERM, "Handling signal: term")],
+    ids=["reload", "restart"],
+)
 def test_r12_a_renewal_under_way_is_saved_when_the_workers_are_replaced(
-    site: Site, server: StrictServer, change: Callable[[Deployed], None]
+    site: Site, server: StrictServer, number: int, said: str
 ) -> None:
     cookie = site.new_session(server, age_seconds=DAY)
-    server.delay = SLOW_SECONDS
+    released = threading.Event()
+    server.delay = lambda: 0.0 if released.wait(TIMEOUT_SECONDS) else TIMEOUT_SECONDS
+    before = site.app.log().count(said)
     with ThreadPoolExecutor(1) as callers:
         answer = callers.submit(site.fetch, TOKEN, cookie)
         wait_until(lambda: server.refreshes == 1, 10, "the authorization server is asked")
-        assert not answer.done()
-        change(site.app)
+        os.kill(site.app.pid, number)
+        wait_until(lambda: site.app.log().count(said) > before, 10, said)
+        released.set()
         token = answer.result().json()["access_token"]
-    server.delay = 0
+    if number == signal.SIGTERM:
+        site.app.stop()
+        site.app.start()
     assert server.is_alive(token)
-    assert server.is_alive(refresh_token(site.settings, cookie))
+    # It is kept in one write with the refresh token that came along.
     assert site.fetch(TOKEN, cookie).json()["access_token"] == token
     assert (server.refreshes, server.reuses) == (1, 0)
     assert re.search(r"INFO django_tmibff\.\w+: token set \w+ renewed\n", site.app.log())
@@ -398,3 +395,9 @@ def test_the_checks_have_nothing_to_say(site: Site) -> None:
     """``check --deploy`` with the page's settings: neither of ours nor of Django's."""
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level=INFO"]
     assert "no issues" in run(command, cwd=PROJECT, env=site.app.env)
+
+
+def test_a_conformance_run_finds_nothing(site: Site, server: StrictServer, capsys: Any) -> None:
+    cookie = f"{COOKIE}={site.new_session(server)}"
+    options = ("--cookie", cookie, "--ca-bundle", str(site.certificate))
+    assert conformance([site.nginx.origin, *options]) == 0, capsys.readouterr().out
