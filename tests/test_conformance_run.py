@@ -181,6 +181,17 @@ class TestCommand:
             assert main(arguments) == 1
             assert main([*arguments, "--level", "should"]) == 0
 
+    def test_b1_where_people_sign_in_on_a_page_of_the_sites_own_there_is_nothing_to_see(
+        self, capsys: Any
+    ) -> None:
+        def leads_there(backend: Backend, request: Any) -> Any:
+            right, is_login = backend.answer(request), request.path == "/login"
+            return right.with_headers(Location="/who/?next=/") if is_login else right
+
+        with Backend(leads_there) as backend:
+            assert main([backend.origin, "--cookie", COOKIE, "--rule", "B1"]) == 0
+        assert "not testable" in capsys.readouterr().out
+
     def test_json_for_programs(self, backend: Backend, capsys: Any) -> None:
         assert main([backend.origin, "--cookie", COOKIE, "--rule", "R7", "--json"]) == 0
         found = json.loads(capsys.readouterr().out)

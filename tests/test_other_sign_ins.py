@@ -42,6 +42,7 @@ class Site:
         for _ in range(5):
             if page.url == f"{self.origin}/tea?a=b":
                 break
+            assert page.ok, page.text
             page = browser.submit_form(page, login=login, password="any")
         return page
 
@@ -155,6 +156,17 @@ def test_a_first_sign_in_gets_tokens_that_are_renewed(site: Site, browser: Brows
     assert site.fetch(browser, "bff-sessioninfo").json()["sub"] == "carol"
     first = site.token(browser)
     wait_until(lambda: site.token(browser) != first, 10, "another token")
+
+
+@pytest.mark.real
+def test_a_sign_out_at_the_provider_ends_the_session(site: Site, browser: Browser) -> None:
+    """B5: by the session's id, which was among the claims."""
+    site.sign_in(browser, "alice")
+    assert site.fetch(browser).status_code == 200
+    endpoint = site.provider.metadata()["end_session_endpoint"]
+    browser.submit_form(browser.navigate(f"{endpoint}?client_id=other"), logout="yes")
+    wait_until(lambda: site.fetch(browser).status_code == 400, 10, "the session is over")
+    assert site.fetch(browser).json()["error"] == "invalid_session"
 
 
 @pytest.mark.real

@@ -7,7 +7,8 @@ import signal
 import socket
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 import requests
 from cryptography.fernet import Fernet
 
+from django_tmibff.conformance.__main__ import main as conformance
 from tests.real.certificates import Paths, make_certificate
 from tests.real.gunicorn import PROJECT, migrate
 from tests.real.http import TIMEOUT_SECONDS
@@ -24,17 +26,17 @@ from tests.real.postgresql import PostgreSQL
 from tests.real.processes import Server, run, wait_until
 from tests.real.project import DOCS, paste
 from tests.real.redis import Redis
-from tests.real.session import DAY, new_session, refresh_token
+from tests.real.session import DAY, new_session
 from tests.real.strict_server import StrictServer
 
 pytestmark = pytest.mark.real
 
 PAGE = (DOCS / "deployment.md").read_text()
+LOGGING = (DOCS / "monitoring.md").read_text()
 TOKEN, SESSION_INFO = "/.well-known/bff-token", "/.well-known/bff-sessioninfo"
 COOKIE = "__Host-sessionid"
 FETCH = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 AT_ROOT = "    location / {\n        proxy_pass http://site;\n    }\n"
-SLOW_SECONDS = 1.0
 SECRETS: dict[str, Any] = {
     "SECRET_KEY": "of-this-test-" + "not-a-secret" * 4,
     "TMIBFF_ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
@@ -50,7 +52,8 @@ class Deployed(Server):
         folder.mkdir()
         module = folder / "settings.py"
         module.write_text("from testproject.settings import *\n")
-        assert paste(folder, PAGE, replacements) == ["settings.py"]
+        for page in (PAGE, LOGGING):
+            assert paste(folder, page, replacements) == ["settings.py"]
         with module.open("a") as file:
             file.writelines(f"{name} = {value!r}\n" for name, value in settings.items())
         module.rename(folder / "deployed_settings.py")
@@ -111,6 +114,19 @@ class Site:
             return session.request(
                 request.pop("method", "GET"), url, allow_redirects=False, **options, **request
             )
+
+    def submit(self, path: str, csrf: str, cookie: str = "", **fields: str) -> requests.Response:
+        """Return the answer to a form of the site's own page."""
+        return self.ask(
+            f"{self.nginx.origin}{path}",
+            method="POST",
+            data={"csrfmiddlewaretoken": csrf, **fields},
+            headers={
+                "Cookie": f"__Host-csrftoken={csrf}; {COOKIE}={cookie}",
+                "Origin": self.nginx.origin,
+                "Referer": f"{self.nginx.origin}{path}",
+            },
+        )
 
     def ask_in_these_words(self, *lines: str) -> str:
         """Return the whole answer to a request of these lines, over https."""
@@ -176,7 +192,11 @@ def site(
 ) -> Iterator[Site]:
     """The site as the page has it."""
     folder = tmp_path_factory.mktemp("nginx")
-    app = Deployed(folder / "app", replacements, **strict_server.django_settings())
+    signing_out = {
+        "OIDC_OP_END_SESSION_ENDPOINT": "https://op.example/logout",
+        "OIDC_OP_LOGOUT_URL_METHOD": "django_tmibff.logout.end_session_url",
+    }
+    app = Deployed(folder / "app", replacements, **strict_server.django_settings(), **signing_out)
     configuration = block(PAGE, "/etc/nginx/conf.d/site.conf")
     nginx = Nginx(folder, configuration, certificate, {"/run/site/gunicorn.sock": str(app.socket)})
     with app, nginx:
@@ -243,6 +263,23 @@ def test_e2_what_the_browser_says_of_the_way_it_came_is_not_believed(
     assert answer.startswith("HTTP/1.1 200 "), answer
 
 
+def test_a_long_proof_arrives(site: Site, cookie: str) -> None:
+    """It means nothing here, but is as long as the limits of 8 KB allow."""
+    assert site.fetch(TOKEN, cookie, DPoP="p" * 8000).status_code == 200
+    assert site.fetch(TOKEN, cookie, DPoP="p" * 9000).status_code == 400
+
+
+def test_a_redirect_to_the_provider_with_a_whole_id_token_arrives(
+    site: Site, server: StrictServer
+) -> None:
+    family = {**server.new_family(), "id_token": "i" * 8000}
+    cookie = new_session(site.settings, family)
+    csrf = site.fetch("/admin/login/").cookies["__Host-csrftoken"]
+    answer = site.submit("/oidc/logout/", csrf, cookie)
+    assert answer.status_code == 302
+    assert f"id_token_hint={'i' * 8000}" in answer.headers["Location"]
+
+
 def test_e2_plain_http_never_reaches_the_endpoints(site: Site, cookie: str) -> None:
     """Whatever it says of itself."""
     answer = site.ask(
@@ -282,49 +319,37 @@ def test_djangos_own_forms_work_behind_it(site: Site) -> None:
     """Without ``CSRF_TRUSTED_ORIGINS``: the host and the scheme are the browser's."""
     login = site.fetch("/admin/login/")
     csrf = login.cookies["__Host-csrftoken"]
-    answer = site.ask(
-        f"{site.nginx.origin}/admin/login/",
-        method="POST",
-        data={"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": csrf},
-        headers={
-            "Cookie": f"__Host-csrftoken={csrf}",
-            "Origin": site.nginx.origin,
-            "Referer": f"{site.nginx.origin}/admin/login/",
-        },
-    )
+    answer = site.submit("/admin/login/", csrf, username="nobody", password="wrong")
     assert (answer.status_code, "correct username" in answer.text) == (200, True)
 
 
-def reload(app: Deployed) -> None:
-    """Replace the workers, as ``systemctl reload`` does; return when there are new ones."""
-    before = app.log().count("Booting worker")
-    os.kill(app.pid, signal.SIGHUP)
-    wait_until(lambda: app.log().count("Booting worker") > before, 10, "new workers")
-
-
-def restart(app: Deployed) -> None:
-    """End them and start others, as ``systemctl restart`` does."""
-    app.stop()
-    app.start()
-
-
-@pytest.mark.parametrize("change", [reload, restart])
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(signal.SIGHUP, "Booting worker"), (signal.SIGTERM, "Handling signal: term")],
+    ids=["reload", "restart"],
+)
 def test_r12_a_renewal_under_way_is_saved_when_the_workers_are_replaced(
-    site: Site, server: StrictServer, change: Callable[[Deployed], None]
+    site: Site, server: StrictServer, number: int, said: str
 ) -> None:
     cookie = site.new_session(server, age_seconds=DAY)
-    server.delay = SLOW_SECONDS
+    released = threading.Event()
+    server.delay = lambda: 0.0 if released.wait(TIMEOUT_SECONDS) else TIMEOUT_SECONDS
+    before = site.app.log().count(said)
     with ThreadPoolExecutor(1) as callers:
         answer = callers.submit(site.fetch, TOKEN, cookie)
         wait_until(lambda: server.refreshes == 1, 10, "the authorization server is asked")
-        assert not answer.done()
-        change(site.app)
+        os.kill(site.app.pid, number)
+        wait_until(lambda: site.app.log().count(said) > before, 10, said)
+        released.set()
         token = answer.result().json()["access_token"]
-    server.delay = 0
+    if number == signal.SIGTERM:
+        site.app.stop()
+        site.app.start()
     assert server.is_alive(token)
-    assert server.is_alive(refresh_token(site.settings, cookie))
+    # It is kept in one write with the refresh token that came along.
     assert site.fetch(TOKEN, cookie).json()["access_token"] == token
     assert (server.refreshes, server.reuses) == (1, 0)
+    assert re.search(r"INFO django_tmibff\.\w+: token set \w+ renewed\n", site.app.log())
 
 
 def test_e1_the_endpoints_are_at_the_root_of_a_site_that_is_below_a_path(
@@ -370,3 +395,9 @@ def test_the_checks_have_nothing_to_say(site: Site) -> None:
     """``check --deploy`` with the page's settings: neither of ours nor of Django's."""
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level=INFO"]
     assert "no issues" in run(command, cwd=PROJECT, env=site.app.env)
+
+
+def test_a_conformance_run_finds_nothing(site: Site, server: StrictServer, capsys: Any) -> None:
+    cookie = f"{COOKIE}={site.new_session(server)}"
+    options = ("--cookie", cookie, "--ca-bundle", str(site.certificate))
+    assert conformance([site.nginx.origin, *options]) == 0, capsys.readouterr().out

@@ -50,6 +50,10 @@ urlpatterns = [
 @pytest.fixture
 def old_session(page: Page, user: Any, settings: Any) -> Callable[..., None]:
     """Let the page's session be one of the old sign-in, with these members."""
+    settings.AUTHENTICATION_BACKENDS = [
+        "django_tmibff.backends.OIDCAuthenticationBackend",
+        "django.contrib.auth.backends.ModelBackend",
+    ]
     settings.OIDC_RP_SCOPES = "openid email"
 
     def make(**members: Any) -> None:

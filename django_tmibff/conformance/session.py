@@ -45,6 +45,8 @@ def code_grant_with_pkce(site: Site) -> Iterator[str]:
     login = login_page(site)
     if login is None or not 300 <= login.status < 400:
         raise NotTestable("No login_url leads to the authorization server.")
+    if not urlsplit(login.headers.get("Location", "")).netloc:
+        raise NotTestable("People sign in on a page of the site's own.")
     asked = _query(login)
     wanted = {"response_type": "code", "code_challenge_method": "S256"}
     for name, value in wanted.items():
