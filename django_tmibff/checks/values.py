@@ -1,7 +1,7 @@
 """Settings whose value cannot be used, does not fit others, or that there are not."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain
@@ -21,7 +21,7 @@ from django.utils.module_loading import import_string
 
 from .. import client_auth, crypto, policy, stores
 from ..conf import DEFAULT_PROVIDER, DEFAULTS, settings
-from ..exceptions import InvalidTarget
+from ..exceptions import InvalidScope, InvalidTarget
 from .helpers import Checks, store_uses_cache
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
@@ -30,6 +30,8 @@ _OF_CACHES = ("TMIBFF_CACHE_ALIAS", "TMIBFF_CACHE_SECONDS")
 # Files are shared on one host only, and their add() lets two be the first.
 _NOT_SHARED = (LocMemCache, DummyCache, FileBasedCache)
 
+# RFC 9110 §5.1, without what no page would choose.
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]+)?|https?://\[[0-9a-f:.]+\](:[0-9]+)?")
 
 
@@ -39,7 +41,12 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         stores.current,
         _use_providers,
         _use_resources,
+        _use_scopes,
+        _use_default_scope,
         _use_origins,
+        _use_required_header,
+        _use_end_session,
+        _use_session_info_claims,
         _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
@@ -121,6 +128,48 @@ def _use_resources() -> None:
         raise ImproperlyConfigured(
             "TMIBFF_RESOURCES must list absolute URIs without a fragment."
         ) from None
+
+
+def _use_scopes() -> None:
+    try:
+        alone = all(len(policy.split_scope(scope)) == 1 for scope in _texts("TMIBFF_SCOPES"))
+    except InvalidScope:
+        alone = False
+    if not alone:
+        raise ImproperlyConfigured("TMIBFF_SCOPES must list scopes, each of them a text.")
+
+
+def _use_default_scope() -> None:
+    try:
+        policy.split_scope(settings.default_scope or "")
+    except (InvalidScope, TypeError):
+        raise ImproperlyConfigured(
+            "TMIBFF_DEFAULT_SCOPE must be a text of scopes with one space between them."
+        ) from None
+
+
+def _use_required_header() -> None:
+    name = settings.required_header
+    if name is not None and not (isinstance(name, str) and _HEADER.fullmatch(name)):
+        raise ImproperlyConfigured("TMIBFF_REQUIRED_HEADER must be the name of a header.")
+
+
+def _use_end_session() -> None:
+    if not isinstance(settings.end_session_on_invalid_grant, bool):
+        raise ImproperlyConfigured("TMIBFF_END_SESSION_ON_INVALID_GRANT must be True or False.")
+
+
+def _use_session_info_claims() -> None:
+    _texts("TMIBFF_SESSION_INFO_CLAIMS")
+
+
+def _texts(name: str) -> list[str]:
+    """Return the texts of that setting; a single text would be taken for its letters."""
+    value = getattr(django_settings, name, DEFAULTS[name])
+    is_list = isinstance(value, Collection) and not isinstance(value, str)
+    if not is_list or not all(isinstance(text, str) for text in value):
+        raise ImproperlyConfigured(f"{name} must be a list of texts.")
+    return list(value)
 
 
 def _use_dpop() -> None:
