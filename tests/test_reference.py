@@ -182,6 +182,11 @@ class TestErrors:
         assert sorted(named) == WORDS
         assert re.findall(r"^### `(\w+)`$", self.PAGE, re.MULTILINE) == named
 
+    def test_where_a_sign_in_helps_is_told(self) -> None:
+        told = {row[0] for row in rows(section(self.PAGE, "Which there are")) if row[2] == "yes"}
+        helped = {error.error for error in ERRORS.values() if error.sign_in_helps}
+        assert told == {f"[`{word}`](#{word})" for word in helped}
+
     @pytest.mark.parametrize("word", WORDS)
     def test_every_text_of_each_is_told_and_no_other(self, word: str) -> None:
         told = firsts(section(self.PAGE, f"`{word}`"))
