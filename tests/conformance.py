@@ -17,12 +17,12 @@ ROW = re.compile(
 
 def rules_with_tests() -> dict[str, list[str]]:
     """Return the names of the tests that carry each rule's number, in name or docstring."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, None]] = {}
     for path in sorted(TESTS.glob("test_*.py")):
         for name, rules in _rules_of_tests(path):
             for rule in rules:
-                found.setdefault(rule, []).append(f"{path.stem}: {name}")
-    return found
+                found.setdefault(rule, {})[f"{path.stem}: {name}"] = None
+    return {rule: list(names) for rule, names in found.items()}
 
 
 def page_with_tests(page: str) -> str:

@@ -37,7 +37,7 @@ WRONG: dict[str, Any] = {
     "TMIBFF_DEFAULT_SCOPE": 'a"quote',
     "TMIBFF_ORIGINS": ["api.example"],
     "TMIBFF_NARROWER_SCOPE": "perhaps",
-    "TMIBFF_REQUIRED_HEADER": "No-Page-Sends-It",
+    "TMIBFF_REQUIRED_HEADER": "X-Requested-With: fetch",
     "TMIBFF_END_SESSION_ON_INVALID_GRANT": "perhaps",
     "TMIBFF_SESSION_INFO": "nowhere.session_info",
     "TMIBFF_SESSION_INFO_CLAIMS": "name",

@@ -9,7 +9,8 @@ RULES = [f"{part}{number}" for part, last in LAST_RULE.items() for number in ran
 def test_every_rule_has_a_row_and_a_test() -> None:
     rows = [match["rule"] for match in ROW.finditer(PAGE.read_text())]
     assert rows == [*RULES, "B1", "B2", "B3", "B4", "B5", "B6", "B7"]
-    assert [rule for rule in rows if not rules_with_tests().get(rule)] == []
+    tests = rules_with_tests()
+    assert [rule for rule in rows if not tests.get(rule)] == []
 
 
 def test_the_table_names_the_tests_that_there_are() -> None:
