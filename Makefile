@@ -4,8 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # More processes than cores: real servers are waited for while others compute. A file's tests stay
-# together, for they share their servers.
-PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile
+# together, for they share their servers; conftest.py lets those begin that take long.
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 WITHOUT_SERVERS := $(BIN)/pytest --numprocesses 2 -m "not real"
 COVERED := --cov --cov-append --cov-report=
 # pyenv's are not on the PATH of who has chosen one of them.
