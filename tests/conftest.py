@@ -19,7 +19,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
-from django_tmibff import transport
+from django_tmibff import deferral, transport
 from django_tmibff.models import TokenSet
 from django_tmibff.testing import commit_at_once
 from tests.authorization_server import AuthorizationServer
@@ -60,6 +60,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 0 if item.path.name in LONGEST else 1 if is_real else 2
 
     items.sort(key=group)
+
+
+@pytest.fixture(autouse=True)
+def requests_end() -> Iterator[None]:
+    """Let no test leave a request open: what waits for its end would wait in the next test too."""
+    yield
+    assert deferral._waiting.get() is None
 
 
 @pytest.fixture(scope="session")

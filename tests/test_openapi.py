@@ -7,7 +7,7 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +80,20 @@ class Site:
         )
         headers = {**usual, **case.headers}
         with connection_kept():
-            return case.call(app=WSGIHandler(), base_url=ORIGIN, cookies=cookies, headers=headers)
+            return case.call(app=closing_app, base_url=ORIGIN, cookies=cookies, headers=headers)
 
     def check(self, case: Any) -> None:
         """Raise unless somebody who is signed in gets an answer that is described."""
         if not self.page.session.get("_auth_user_id"):
             self.signed_in()
         check(case, self.answer(case))
+
+
+def closing_app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Answer as Django does, and close the answer as servers do: only then the request is over."""
+    response = WSGIHandler()(environ, start_response)
+    with closing(response):
+        return [b"".join(response)]
 
 
 @contextmanager
