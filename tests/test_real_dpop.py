@@ -16,6 +16,7 @@ from tests.proofs import PageKey, ath_of
 from tests.real.chromium import chromium
 from tests.real.gunicorn import Gunicorn, migrate
 from tests.real.http import send
+from tests.real.manage import manage
 from tests.real.oidc_provider import ALL_SCOPE, ORDERS, OidcProvider
 from tests.real.page import Page, signed_in_page
 from tests.real.processes import wait_until
@@ -288,6 +289,21 @@ def test_what_proves_nothing_gets_nothing_and_the_provider_is_not_asked(
     ):
         assert client.refused(refused) == "invalid_dpop_proof"
     assert world.calls == calls
+
+
+RENEW = """
+from django_tmibff import tokens
+from django_tmibff.models import TokenSet
+print(tokens.renew(TokenSet.objects.latest("pk")).token_type)
+"""
+
+
+def test_an_operator_renews_with_a_key_that_nobody_has(client: Client, world: World) -> None:
+    """And with the provider's nonce, where it wants one; the page goes on with its own key."""
+    token = client.ask().json()["access_token"]
+    renewed = manage(world.app.settings, "shell", "-c", RENEW)
+    assert (renewed.status, renewed.out.split()[-1:]) == (0, ["DPoP"]), renewed.err
+    assert client.ask().json()["access_token"] == token
 
 
 def test_two_proofs_are_none(client: Client, world: World) -> None:
