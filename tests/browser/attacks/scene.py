@@ -19,6 +19,7 @@ from tests.browser.attacks.provider import SUBJECT, Provider, forged_logout_toke
 from tests.browser.attacks.setups import HOSTS, OWN, Origin, Setup
 from tests.proofs import PageKey
 from tests.real.certificates import Paths, make_certificate
+from tests.real.chromium import FLAGS
 from tests.real.components import program
 from tests.real.gunicorn import Gunicorn, migrate
 from tests.real.processes import Startable
@@ -231,13 +232,7 @@ class Scene(Startable):
 def _flags(certificate: Paths) -> list[str]:
     hosts = ", ".join(f"MAP {host} 127.0.0.1" for host in HOSTS)
     return [
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
+        *FLAGS,
         f"--host-resolver-rules={hosts}",
         # Trusted for any host: a service worker takes no certificate that is not.
         f"--ignore-certificate-errors-spki-list={_public_key_hash(certificate[0])}",
