@@ -439,7 +439,6 @@ class TestReading:
             {"typ": "DPOP+JWT\u0000"},
             {"b64": False},
             {"crit": []},
-            {"kid": 7},
         ],
         ids=str,
     )
