@@ -315,7 +315,7 @@ def test_b6_w004_the_issuer_is_not_known(settings: Any) -> None:
     ("name", "hint"),
     [
         ("TMIBFF_RESOURCE", "Did you mean TMIBFF_RESOURCES?"),
-        ("TMIBFF_XYZZY_PLUGH", "See Settings in the README."),
+        ("TMIBFF_XYZZY_PLUGH", "docs/settings.md has all settings and their types."),
     ],
 )
 def test_w003_a_setting_that_does_not_exist(settings: Any, name: str, hint: str) -> None:
