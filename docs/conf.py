@@ -32,6 +32,7 @@ def _read(app: Any, docname: str, source: list[str]) -> None:
         ("(../../README.md", "(../index.md"),
         ("(../README.md", "(index.md"),
         ("(CHANGELOG.md", "(changelog.md"),
+        ("(../CHANGELOG.md", "(changelog.md"),
     ):
         text = text.replace(f"]{link}", f"]{here}")
     source[0] = text

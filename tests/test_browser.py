@@ -285,7 +285,7 @@ def test_x8_a_scope_that_was_not_granted_is_had_by_asking_the_user(visitor: Visi
     expect(page.locator("#api-answer")).to_contain_text("scope does not allow it")
     page.get_by_label("orders:cancel").check()
     page.get_by_role("button", name="Get a token").click()
-    expect(page.get_by_role("alert")).to_contain_text("invalid_scope")
+    expect(page.get_by_role("alert").locator("p")).to_have_text("No token. invalid_scope")
     page.get_by_role("alert").get_by_role("link").click()
     expect(page.get_by_label("orders:cancel")).to_be_checked()
     expect(page.locator("#token-facts")).to_contain_text("orders:cancel")

@@ -5,7 +5,7 @@ import re
 import secrets
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
@@ -14,10 +14,12 @@ from cryptography.fernet import Fernet
 from django.conf.urls.i18n import i18n_patterns
 from django.core import checks as django_checks
 from django.core.handlers.wsgi import WSGIHandler
+from django.test import override_settings
 from django.urls import get_script_prefix, include, path, re_path, set_script_prefix
 from mozilla_django_oidc.middleware import SessionRefresh
 
 from django_tmibff import checks
+from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.checks import CHECKS, endpoints, session, sign_in, values
 from tests.named import TESTS
 from tests.page import HOST, TOKEN
@@ -313,7 +315,7 @@ def test_b6_w004_the_issuer_is_not_known(settings: Any) -> None:
     ("name", "hint"),
     [
         ("TMIBFF_RESOURCE", "Did you mean TMIBFF_RESOURCES?"),
-        ("TMIBFF_XYZZY_PLUGH", "See Settings in the README."),
+        ("TMIBFF_XYZZY_PLUGH", "docs/settings.md has all settings and their types."),
     ],
 )
 def test_w003_a_setting_that_does_not_exist(settings: Any, name: str, hint: str) -> None:
@@ -372,6 +374,17 @@ class TestPaths:
         settings.ROOT_URLCONF = urls(re_path("", index), ours)
         assert ids(endpoints.check_paths(None)) == ["django_tmibff.E008"] * 2
         settings.ROOT_URLCONF = urls(ours, re_path("", index))
+        assert endpoints.check_paths(None) == []
+
+    def test_b6_e008_a_callback_behind_a_route_that_takes_every_path(self, settings: Any) -> None:
+        ours = path("", include("django_tmibff.urls"))
+        theirs = path("oidc/", include("mozilla_django_oidc.urls"))
+        settings.ROOT_URLCONF = urls(ours, re_path("", index), theirs)
+        [message] = endpoints.check_paths(None)
+        assert message.id == "django_tmibff.E008"
+        assert "/oidc/callback/" in message.msg
+        assert "mozilla_django_oidc.urls" in message.hint
+        settings.ROOT_URLCONF = urls(ours, theirs, re_path("", index))
         assert endpoints.check_paths(None) == []
 
     def test_e1_a_project_without_paths(self, settings: Any) -> None:
@@ -520,6 +533,48 @@ def test_w017_a_sign_in_that_waits_for_good(settings: Any) -> None:
     assert ids(sign_in.check_timeout(None)) == ["django_tmibff.W017"]
     settings.OIDC_TIMEOUT = 5
     assert sign_in.check_timeout(None) == []
+
+
+class MakesUsers(OIDCAuthenticationBackend):
+    """A site's own, as docs/checks.md has it."""
+
+    def create_user(self, claims: Any) -> Any:
+        return self.UserModel.objects.create_user(email=claims["email"])
+
+
+@pytest.mark.parametrize(
+    "manager",
+    [
+        SimpleNamespace(create_user=lambda email, password=None, **more: None),
+        SimpleNamespace(create_user=lambda *, email: None),
+        SimpleNamespace(),
+    ],
+    ids=["an e-mail address first", "no name", "nothing of the kind"],
+)
+class TestNewUsers:
+    """W018."""
+
+    @pytest.fixture(autouse=True)
+    def model(self, manager: Any, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings.AUTHENTICATION_BACKENDS = ["django_tmibff.backends.OIDCAuthenticationBackend"]
+        model = SimpleNamespace(objects=manager)
+        monkeypatch.setattr(sign_in, "get_user_model", lambda: model)
+
+    def test_w018_a_manager_that_is_called_in_another_way(self) -> None:
+        [message] = sign_in.check_new_users(None)
+        assert message.id == "django_tmibff.W018"
+        assert "django_tmibff.backends.OIDCAuthenticationBackend" in message.msg
+        assert "create_user" in message.hint
+
+    def test_w018_not_where_the_site_makes_users_itself_or_makes_none(self, settings: Any) -> None:
+        with override_settings(AUTHENTICATION_BACKENDS=["tests.test_checks.MakesUsers"]):
+            assert sign_in.check_new_users(None) == []
+        settings.OIDC_CREATE_USER = False
+        assert sign_in.check_new_users(None) == []
+
+
+def test_w018_the_usual_managers_are_called_as_they_want_it() -> None:
+    assert sign_in.check_new_users(None) == []
 
 
 def test_i002_keys_of_the_secret_key_alone(settings: Any) -> None:

@@ -141,7 +141,11 @@ def challenge(answer: requests.Response) -> str:
 
 
 def test_the_app_knows_the_endpoints_that_the_provider_publishes(demo: Demo) -> None:
-    published = send("GET", f"{demo.idp}/.well-known/openid-configuration").json()
+    openid_connect, oauth = (
+        send("GET", f"{demo.idp}/.well-known/{name}").json()
+        for name in ("openid-configuration", "oauth-authorization-server")
+    )
+    published = {**oauth, **openid_connect}
     settings = demo.plan.app_settings()
     for name, setting in {
         "issuer": "OIDC_OP_ISSUER",
@@ -149,6 +153,7 @@ def test_the_app_knows_the_endpoints_that_the_provider_publishes(demo: Demo) -> 
         "token_endpoint": "OIDC_OP_TOKEN_ENDPOINT",
         "userinfo_endpoint": "OIDC_OP_USER_ENDPOINT",
         "jwks_uri": "OIDC_OP_JWKS_ENDPOINT",
+        "revocation_endpoint": "OIDC_OP_REVOCATION_ENDPOINT",
         "end_session_endpoint": "OIDC_OP_END_SESSION_ENDPOINT",
     }.items():
         assert published[name] == settings[setting]

@@ -18,6 +18,8 @@ from django.dispatch import Signal
 
 import django_tmibff
 from django_tmibff import conf, exceptions, renewal, signals, stores, tokens, urls
+from django_tmibff.admin import phrases
+from django_tmibff.doctor import sessions
 from django_tmibff.exceptions import AuthorizationServerRefused, TokenError
 from tests.openapi import DESCRIPTION, followed
 from tests.reference import COMMANDS, DOCS, SETTINGS, commands_page, settings_page
@@ -242,6 +244,12 @@ class TestSignals:
         assert signals.session_ended.disconnect(receiver)
         # Django logs what a receiver raises.
         assert not [record for record in caplog.records if record.name == "django.dispatch"]
+
+
+def test_every_reason_why_token_sets_end_is_told_and_no_other() -> None:
+    table = rows((DOCS / "logout.md").read_text().partition("## From the page")[0])
+    told = {reason for row in table for reason in CODE.findall(row[1])}
+    assert told - {"reason"} == phrases.REASONS | {"invalid_grant", sessions.END_REASON}
 
 
 class TestPython:

@@ -18,6 +18,7 @@ PATHS = {
     "tmibff-token": "/.well-known/bff-token",
     "tmibff-sessioninfo": "/.well-known/bff-sessioninfo",
 }
+_CALLBACK = "oidc_authentication_callback"
 _CORS = "corsheaders.middleware.CorsMiddleware"
 
 
@@ -42,7 +43,7 @@ def check_paths(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     if not getattr(django_settings, "ROOT_URLCONF", None):
         return []
     problems = (_path_problem(name, path) for name, path in PATHS.items())
-    return [problem for problem in problems if problem is not None]
+    return [problem for problem in (*problems, _callback_problem()) if problem is not None]
 
 
 def check_script_name(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -133,12 +134,28 @@ def _path_problem(name: str, path: str) -> CheckMessage | None:
             id="django_tmibff.E007",
         )
     if _answers(path) != name:
-        return Error(
-            f"Another route answers at {path}, before the endpoint does.",
-            hint="Let django_tmibff.urls come before routes that take every path.",
-            id="django_tmibff.E008",
-        )
+        return _hidden(f"{path}, before the endpoint does", "django_tmibff.urls")
     return None
+
+
+def _callback_problem() -> CheckMessage | None:
+    """Return what hides the place to which the provider sends people back."""
+    name = getattr(django_settings, "OIDC_AUTHENTICATION_CALLBACK_URL", _CALLBACK)
+    try:
+        path = reverse(name)
+    except NoReverseMatch:
+        return None  # Somebody signs people in by other ways, or will see it at the first sign-in.
+    if _answers("/" + path.removeprefix(get_script_prefix())) == name:
+        return None
+    return _hidden(f"{path}, before the sign-in's callback does", "mozilla_django_oidc.urls")
+
+
+def _hidden(what: str, urls: str) -> CheckMessage:
+    return Error(
+        f"Another route answers at {what}.",
+        hint=f"Let {urls} come before routes that take every path.",
+        id="django_tmibff.E008",
+    )
 
 
 def _answers(path: str) -> str | None:

@@ -1,14 +1,17 @@
 """The sign-in with OpenID Connect, and what it brings (PROTOCOL B)."""
 
+import inspect
 import re
 from collections.abc import Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, Error, Info
 from django.core.checks import Warning as CheckWarning
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
 from ..backends import OIDCAuthenticationBackend
@@ -31,6 +34,9 @@ _WANT_OFFLINE_ACCESS = re.compile(
     r"|.+\.zitadel\.cloud|.+\.oryapis\.com"
 )
 _GOOGLE = "accounts.google.com"
+
+# What makes a new user where the project has nothing of its own.
+_USUAL = (MozillaBackend.create_user, OIDCAuthenticationBackend.create_user)
 
 _WHERE_FROM = "manage.py tmibff_discover prints the settings for your provider."
 
@@ -171,6 +177,24 @@ def check_timeout(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     ]
 
 
+def check_new_users(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W018: the user model has a manager that cannot make a user as mozilla-django-oidc does."""
+    may_create = getattr(django_settings, "OIDC_CREATE_USER", True)
+    if not (may_create and oidc_is_used()) or _makes_users(get_user_model()):
+        return []
+    return [
+        CheckWarning(
+            f"{django_settings.AUTH_USER_MODEL}'s manager takes no create_user(username, email=…):"
+            f" whoever signs in with {path} for the first time gets an error page.",
+            hint=f"Derive a backend from {path} with a create_user(self, claims) of your own, and"
+            " name it in AUTHENTICATION_BACKENDS instead; or set OIDC_CREATE_USER = False.",
+            id="django_tmibff.W018",
+        )
+        for path in django_settings.AUTHENTICATION_BACKENDS
+        if is_subclass(path, MozillaBackend) and import_string(path).create_user in _USUAL
+    ]
+
+
 def check_revocation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """I003: refresh tokens live on after a sign-out (B4)."""
     return [
@@ -195,8 +219,18 @@ CHECKS: Checks = (
     (check_callback, {}),
     (check_refresh_tokens, {}),
     (check_timeout, {}),
+    (check_new_users, {}),
     (check_revocation, {"deploy": True}),
 )
+
+
+def _makes_users(model: Any) -> bool:
+    """Return whether the manager can be called as mozilla-django-oidc calls it."""
+    try:
+        inspect.signature(model.objects.create_user).bind("name", email="address")
+    except (AttributeError, TypeError):
+        return False
+    return True
 
 
 def _uses_secret() -> bool:

@@ -54,7 +54,11 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         *(partial(_use_number, name) for name in NUMBERS),
     )
     return [
-        Error(problem, hint="See Settings in the README.", id="django_tmibff.E002")
+        Error(
+            problem,
+            hint="docs/settings.md has all settings and their types.",
+            id="django_tmibff.E002",
+        )
         for problem in filter(None, map(_problem, uses))
     ]
 
@@ -260,4 +264,6 @@ def _hides_failures(cache: BaseCache) -> bool:
 
 def _did_you_mean(name: str) -> str:
     [close] = get_close_matches(name, DEFAULTS, n=1) or [""]
-    return f"Did you mean {close}?" if close else "See Settings in the README."
+    return (
+        f"Did you mean {close}?" if close else "docs/settings.md has all settings and their types."
+    )

@@ -182,7 +182,8 @@ function refused(error) {
   } else if (error.error === "invalid_grant") {
     notice("The provider has ended this sign-in.", error);
   } else {
-    notice(`No token. ${error.error}: ${error.message}`, error);
+    const said = [error.error, error.error_description].filter(Boolean).join(": ");
+    notice(`No token. ${said}`, error);
   }
 }
 
