@@ -14,6 +14,7 @@ from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import UserManager
 from django.core.cache import caches
 from django.db import OperationalError
+from django.db.models import QuerySet
 from django.test import RequestFactory
 from django.urls import resolve
 from django.utils import timezone
@@ -21,7 +22,7 @@ from django.utils import timezone
 from django_tmibff import middleware, signals, stores, tokens, user_checks
 from django_tmibff.checks import endpoints
 from django_tmibff.models import TokenSet
-from django_tmibff.stores import caching
+from django_tmibff.stores import caching, db
 from django_tmibff.warm import reading, recent, usual
 from django_tmibff.warm.recent import Owner
 from tests.page import FETCH, MODEL_BACKEND, SESSION_INFO, TOKEN, Page
@@ -68,6 +69,32 @@ class OwnBackend(ModelBackend):
 class OwnManager(UserManager):
     def get_queryset(self) -> Any:
         return super().get_queryset().filter(pk__gt=0)
+
+
+class OwnGet(UserManager):
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        return super().get(*args, is_staff=True, **kwargs)
+
+
+class OwnQuerySet(QuerySet[Any]):
+    """What ``get`` goes through."""
+
+    def filter(self, *args: Any, **kwargs: Any) -> Any:
+        return super().filter(*args, is_staff=True, **kwargs)
+
+
+class MoreQuerySet(QuerySet[Any]):
+    """It finds users as Django does."""
+
+    def staff(self) -> Any:
+        return self.filter(is_staff=True)
+
+
+class TokenStore(db.TokenStore):
+    """A store of a site's own, which this module is then: it has nothing for anybody now."""
+
+    def get(self, handle: str, *, fresh: bool = False) -> Any:
+        return None
 
 
 @pytest.fixture(autouse=True)
@@ -435,11 +462,37 @@ class TestObstacles:
         monkeypatch.setattr(get_user_model(), "is_active", property(lambda self: False))
         assert "is_active" in self.said()[0]
 
-    def test_a_manager_of_its_own(self, monkeypatch: Any) -> None:
-        manager = OwnManager()
+    def with_manager(self, monkeypatch: Any, manager: Any) -> list[str]:
+        """Return what is said of users who are found by this manager."""
         manager.model = get_user_model()
         monkeypatch.setattr(get_user_model(), "objects", manager)
-        assert "get_queryset" in self.said()[0]
+        return self.said()
+
+    def test_a_manager_of_its_own(self, monkeypatch: Any) -> None:
+        assert "get_queryset" in self.with_manager(monkeypatch, OwnManager())[0]
+
+    @pytest.mark.parametrize(
+        "kind", [OwnGet, UserManager.from_queryset(OwnQuerySet), OwnQuerySet.as_manager]
+    )
+    def test_e3_a_manager_that_finds_fewer_users(self, monkeypatch: Any, kind: Any) -> None:
+        [sentence] = self.with_manager(monkeypatch, kind())
+        assert "finds users in a way of its own" in sentence
+
+    def test_one_that_can_do_more_is_none(self, monkeypatch: Any) -> None:
+        assert self.with_manager(monkeypatch, UserManager.from_queryset(MoreQuerySet)()) == []
+
+    def test_a_store_of_its_own(self, signed_in: Any, settings: Any) -> None:
+        """Whose ``get`` may hand out less than is in the row."""
+        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+        page = signed_in()
+        assert is_fast(page.fetch())
+        settings.TMIBFF_STORE = "tests.test_fast_path"
+        assert self.said() == ["TMIBFF_STORE has a get of its own."]
+        assert page.elsewhere().refusal()["error"] == "backend_not_ready"
+
+    def test_a_store_that_cannot_be_used_is_said_elsewhere(self, settings: Any) -> None:
+        settings.TMIBFF_STORE = "tests.not_a_store"
+        assert self.said() == []
 
     def test_w008_says_so_and_nothing_is_fast(self, signed_in: Any, settings: Any) -> None:
         settings.TMIBFF_WARM_SKIPS = []
