@@ -353,6 +353,12 @@ class TestNext:
             "/bff/%6Cogin?login_hint=mallory",
             "https://app.example/bff/login?scope=calendar",
             "/oidc/authenticate/",
+            "/oidc/authenticate?scope=calendar",
+            "/./bff/login?login_hint=mallory",
+            "/orders/../bff/login?login_hint=mallory",
+            "/orders/%2e%2E/bff/login?login_hint=mallory",
+            "/bff//login?login_hint=mallory",
+            "/oidc/x/../authenticate",
         ],
     )
     def test_e9_one_that_begins_a_sign_in_is_ignored(
@@ -363,7 +369,9 @@ class TestNext:
         begun = page.get(LOGIN, {"next": path}, secure=True, headers=headers)
         assert finish(page, begun, provider)["Location"] == settings.LOGIN_REDIRECT_URL
 
-    @pytest.mark.parametrize("path", ["/shop/bff/login?login_hint=mallory", "/bff/login"])
+    @pytest.mark.parametrize(
+        "path", ["/shop/bff/login?login_hint=mallory", "/bff/login", "/shop/x/../bff/login"]
+    )
     def test_e9_nor_is_one_of_a_site_below_a_path(self, page: Page, path: str) -> None:
         with override_script_prefix("/shop/"):
             page.get(LOGIN, {"next": path}, secure=True, headers={"sec-fetch-site": "cross-site"})
