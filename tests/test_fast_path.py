@@ -15,9 +15,11 @@ from django.contrib.auth.models import UserManager
 from django.core.cache import caches
 from django.db import OperationalError
 from django.db.models import QuerySet
+from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
 from django.utils import timezone
+from django.utils.deprecation import MiddlewareMixin
 
 from django_tmibff import middleware, signals, stores, tokens, user_checks
 from django_tmibff.checks import endpoints
@@ -57,6 +59,13 @@ def without_our_paths(get_response: Any) -> Any:
         return get_response(request)
 
     return choose
+
+
+class LooksAtViews(MiddlewareMixin):
+    """What Django asks before it calls a view, wherever it stands: it lets nobody in."""
+
+    def process_view(self, request: Any, view: Any, args: Any, kwargs: Any) -> Any:
+        return HttpResponse("Not before you have shown a second factor.", status=403)
 
 
 class OwnBackend(ModelBackend):
@@ -409,6 +418,19 @@ class TestObstacles:
 
     def test_what_stands_before_it_is_not_skipped(self, settings: Any) -> None:
         settings.MIDDLEWARE = ["site.tenants.Middleware", FAST, *DJANGOS]
+        assert self.said() == []
+
+    def test_but_its_look_at_the_view_would_be(self, signed_in: Any, settings: Any) -> None:
+        own = "tests.test_fast_path.LooksAtViews"
+        settings.MIDDLEWARE = [own, *settings.MIDDLEWARE]
+        [sentence] = self.said()
+        assert f"{own} would be skipped" in sentence
+        assert signed_in().fetch().status_code == 403
+        settings.TMIBFF_WARM_SKIPS = [*settings.TMIBFF_WARM_SKIPS, own]
+        assert self.said() == []
+
+    def test_djangos_own_look_at_the_view_does_no_harm(self, settings: Any) -> None:
+        settings.MIDDLEWARE = ["django.middleware.csrf.CsrfViewMiddleware", FAST, *DJANGOS]
         assert self.said() == []
 
     @pytest.mark.parametrize("missing", [DJANGOS[1], DJANGOS[3]])
