@@ -6,15 +6,16 @@
 import json
 import re
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import UserManager
 from django.core.cache import caches
 from django.db import OperationalError
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
@@ -384,6 +385,95 @@ class TestNotWarm:
         assert not is_fast(page.fetch())
         assert "fast path not taken: OperationalError" in caplog.text
         assert "canary" not in caplog.text
+
+
+class TestAsTheView:
+    """E3: whatever was done to a session, the fast path gives nothing that the view would not."""
+
+    @staticmethod
+    def expires(page: Page, settings: Any) -> None:
+        page.session.get_model_class().objects.update(expire_date=timezone.now())
+
+    @staticmethod
+    def loses_its_hash(page: Page, settings: Any) -> None:
+        changed(page, _auth_user_hash="")
+
+    @staticmethod
+    def is_of_somebody_else(page: Page, settings: Any) -> None:
+        other = get_user_model().objects.create_user("mallory", password="m")
+        changed(page, _auth_user_id=str(other.pk), _auth_user_hash=other.get_session_auth_hash())
+
+    @staticmethod
+    def is_of_nobody(page: Page, settings: Any) -> None:
+        changed(page, _auth_user_id="no key of anybody's")
+
+    @staticmethod
+    def is_of_an_unknown_backend(page: Page, settings: Any) -> None:
+        changed(page, _auth_user_backend="django.contrib.auth.backends.BaseBackend")
+
+    @staticmethod
+    def is_tampered_with(page: Page, settings: Any) -> None:
+        [row] = page.session.get_model_class().objects.all()
+        row.session_data = f"x{row.session_data}"
+        row.save()
+
+    @staticmethod
+    def has_another_handle(page: Page, settings: Any) -> None:
+        changed(page, **{tokens.SESSION_KEY: "0" * 32})
+
+    @staticmethod
+    def has_a_blob_of_another_version(page: Page, settings: Any) -> None:
+        TokenSet.objects.update(version=F("version") + 1)
+
+    @staticmethod
+    def has_a_blob_of_another_provider(page: Page, settings: Any) -> None:
+        TokenSet.objects.update(provider="partner")
+
+    @staticmethod
+    def has_a_blob_of_another_set(page: Page, settings: Any) -> None:
+        other = Page()
+        other.sign_in(get_user_model().objects.get())
+        record = other.store({"access_token": "canary-of-another-session"})
+        sealed = TokenSet.objects.get(pk=record.pk).sealed
+        TokenSet.objects.exclude(pk=record.pk).update(sealed=sealed)
+
+    @staticmethod
+    def has_ended(page: Page, settings: Any) -> None:
+        TokenSet.objects.update(ended_at=timezone.now())
+
+    @staticmethod
+    def has_lost_its_key(page: Page, settings: Any) -> None:
+        settings.TMIBFF_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+
+    @staticmethod
+    def has_a_new_secret_key(page: Page, settings: Any) -> None:
+        settings.SECRET_KEY = "new" * 20
+
+    CHANGES: ClassVar = [
+        *(expires, loses_its_hash, is_of_somebody_else, is_of_nobody, is_of_an_unknown_backend),
+        *(is_tampered_with, has_another_handle, has_a_blob_of_another_version, has_ended),
+        *(has_a_blob_of_another_provider, has_a_blob_of_another_set, has_lost_its_key),
+        has_a_new_secret_key,
+    ]
+
+    @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+    def test_e3_both_refuse_it_alike(self, signed_in: Any, settings: Any, change: Any) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        page = signed_in()
+        assert is_fast(page.fetch()), "now it is known whose it is"
+        change(page, settings)
+        refused = page.refusal()
+        settings.MIDDLEWARE = DJANGOS
+        assert refused == page.elsewhere().refusal()
+        assert refused["error"] in ("invalid_session", "backend_not_ready")
+
+
+def changed(page: Page, **values: Any) -> None:
+    """Change what the page's session says."""
+    session = page.session
+    session.update(values)
+    session.save()
 
 
 class TestObstacles:
