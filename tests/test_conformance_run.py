@@ -213,6 +213,12 @@ class TestHostileBackend:
         assert len(finding) < 300
         assert self.TOKEN[:12] not in finding
 
+    def test_an_answer_without_end_has_one(self, requests_mock: Any) -> None:
+        requests_mock.get(ANY, content=b'{"error": "' + b"x" * 2**24)
+        with Site("https://app.example", COOKIE) as site:
+            answer = site.ask(Call(TOKEN))
+        assert (len(answer.body), answer.data) == (2**20, None)
+
     def test_what_describes_a_run_has_no_secret_in_it(self, requests_mock: Any) -> None:
         answer = {"json": {"access_token": self.TOKEN}, "headers": {"Set-Cookie": "s=canary"}}
         requests_mock.get(ANY, **answer)

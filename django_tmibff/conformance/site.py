@@ -35,6 +35,8 @@ _FETCH: Mapping[str, str] = {
 _MOST_SHOWN = 80
 # With so many characters a secret begins that was cut short.
 _TELLING = 8
+# No answer of these endpoints is that long.
+_MOST_BYTES, _PIECE_BYTES = 2**20, 2**16
 # In seconds since the epoch: no clock of today's.
 _LATEST = 2**40
 
@@ -247,6 +249,7 @@ class Site:
                 headers=headers,
                 data=call.body,
                 allow_redirects=False,
+                stream=True,
                 timeout=self.options.timeout,
             ) as response:
                 answer = _answer(call, response)
@@ -259,15 +262,26 @@ class Site:
 
 def _answer(call: Call, response: requests.Response) -> Answer:
     set_cookies = response.raw.headers.getlist("Set-Cookie")
+    body = _body(response)
     return Answer(
         call,
         response.status_code,
         response.headers,
         tuple(set_cookies),
-        response.content,
-        _object(response.content),
+        body,
+        _object(body),
         time.monotonic(),
     )
+
+
+def _body(response: requests.Response) -> bytes:
+    """Return the body, or its beginning where it has no end."""
+    body = bytearray()
+    for piece in response.iter_content(_PIECE_BYTES):
+        body += piece
+        if len(body) >= _MOST_BYTES:
+            break
+    return bytes(body[:_MOST_BYTES])
 
 
 def _object(body: bytes) -> dict[str, Any] | None:
