@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import secrets
 import time
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
@@ -220,6 +221,18 @@ class TestFromElsewhere:
         for _ in range(60):
             page.get(LOGIN, headers={"sec-fetch-site": "cross-site"})
         assert list(page.session["_tmibff_states"]) == asked(begun)["state"]
+
+    def test_nor_does_it_fill_a_session_that_lives_in_its_cookie(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        """Browsers leave out what is larger, and with it the sign-in that the user begins."""
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+        for _ in range(20):
+            elsewhere = {"next": f"/{secrets.token_urlsafe(740)}"}
+            page.get(LOGIN, elsewhere, secure=True, headers={"sec-fetch-site": "cross-site"})
+        begun = page.navigate(LOGIN, {"next": "/mine"})
+        assert len(begun.cookies["sessionid"].OutputString()) < 4096
+        assert finish(page, begun, provider)["Location"] == "/mine"
 
 
 class TestStrictCookies:
