@@ -8,6 +8,7 @@ choose as whom, or with what consent, they sign in.
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from posixpath import normpath
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 
@@ -148,8 +149,14 @@ def _begins_sign_in(path: str) -> bool:
 
     Where the callback's page has reloaded itself, a browser takes what follows for that (E9).
     """
+    # Browsers leave dots out, proxies repeated slashes, and Django adds the last one.
+    shortest = normpath(unquote(urlsplit(path).path))
+    return any(map(_leads_to_sign_in, (shortest, f"{shortest}/")))
+
+
+def _leads_to_sign_in(path: str) -> bool:
     try:
-        return http.begins_oidc_sign_in(unquote(urlsplit(path).path))
+        return http.begins_oidc_sign_in(path)
     except Resolver404:
         return False
 

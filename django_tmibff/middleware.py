@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from django.conf import settings as django_settings
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, Resolver404, resolve, reverse
+from django.utils.module_loading import import_string
 
 from . import dpop, http, tokens, views, warm
 from .conf import settings
@@ -53,9 +55,9 @@ class WarmTokenMiddleware:
 
 def obstacles() -> Iterator[str]:
     """Yield why the fast path steps aside for all requests, each in a sentence."""
-    behind = _behind()
+    before, behind = _around()
     allowed = {*_HARMLESS, *settings.warm_skips}
-    for path in behind:
+    for path in (*filter(_looks_at_views, before), *behind):
         is_djangos = path.startswith("django.") and path not in _SIGNS_IN_ITSELF
         if not is_djangos and path not in allowed:
             yield f"{path} would be skipped: name it in TMIBFF_WARM_SKIPS if that does no harm."
@@ -77,10 +79,18 @@ def _leads_to_our_view() -> bool:
         return False
 
 
-def _behind() -> list[str]:
-    """Return the middlewares in front of which we answer."""
+def _around() -> tuple[list[str], list[str]]:
+    """Return the middlewares behind which we answer, and those in front of which we do."""
     configured = list(django_settings.MIDDLEWARE)
-    return configured[configured.index(PATH) + 1 :] if PATH in configured else []
+    place = configured.index(PATH) if PATH in configured else len(configured)
+    return configured[:place], configured[place + 1 :]
+
+
+def _looks_at_views(path: str) -> bool:
+    """Return whether that middleware is asked before a view is called, which we do without."""
+    with suppress(ImportError):  # Django's to report.
+        return hasattr(import_string(path), "process_view")
+    return False
 
 
 @forgets_locals

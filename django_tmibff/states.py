@@ -16,6 +16,9 @@ from .conf import Provider
 
 # Another site can begin any number of sign-ins: beyond these its own oldest one goes.
 MOST_OF_OTHER_SITES = 10
+# In a cookie of 4096 bytes, which browsers do not take larger, there must be room for the user's.
+_MOST_IN_COOKIE = 2
+_IN_COOKIE = "django.contrib.sessions.backends.signed_cookies"
 
 _KEY = "_tmibff_states"
 _MOZILLAS_KEY = "oidc_states"
@@ -103,8 +106,13 @@ def _states(request: HttpRequest, key: str) -> States:
 
 def _without_surplus(states: States, *, room: int = 0) -> States:
     foreign = [state for state, entry in _by_age(states) if _is_of_another_site(entry)]
-    surplus = foreign[: max(0, len(foreign) + room - min(MOST_OF_OTHER_SITES, _most() // 2))]
+    surplus = foreign[: max(0, len(foreign) + room - min(_most_of_other_sites(), _most() // 2))]
     return {state: entry for state, entry in states.items() if state not in surplus}
+
+
+def _most_of_other_sites() -> int:
+    in_cookie = django_settings.SESSION_ENGINE == _IN_COOKIE
+    return _MOST_IN_COOKIE if in_cookie else MOST_OF_OTHER_SITES
 
 
 def _most() -> int:

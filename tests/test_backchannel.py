@@ -139,6 +139,17 @@ class TestAccepted:
         again = told(exp=..., iat=issued_at)
         assert "sent before" in json.loads(again.content)["error_description"]
 
+    @pytest.mark.parametrize("jti", ["x" * 1000, "\0", "\ud800"])
+    def test_once_whatever_its_name_is(
+        self, signed_in_page: Page, told: Any, settings: Any, jti: str
+    ) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+        assert told(jti=jti, sid="sid-2").status_code == 200
+        assert told(jti=f"{jti}a", sid="sid-2").status_code == 200
+        assert told(jti=f"{jti}A").status_code == 200
+        again = told(jti=jti)
+        assert "sent before" in json.loads(again.content)["error_description"]
+
     def test_a_clock_that_is_a_little_off_does_no_harm(
         self, signed_in_page: Page, told: Any
     ) -> None:

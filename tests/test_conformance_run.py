@@ -13,6 +13,7 @@ from typing import Any
 import jwt
 import pytest
 import requests
+from requests_mock import ANY
 
 from django_tmibff.conformance import (
     INVISIBLE,
@@ -145,13 +146,87 @@ class TestDpop:
     def test_without_one_where_nothing_legible_is_told(self, requests_mock: Any, told: Any) -> None:
         assert self.asked(requests_mock, told, {"json": {"access_token": "canary"}}) == [None]
 
-    @pytest.mark.parametrize("now", [10**400, "now", True, None])
+    @pytest.mark.parametrize("now", [10**400, -(10**400), "now", True, None])
     def test_with_this_machines_time_where_the_sites_is_none(
         self, requests_mock: Any, now: Any
     ) -> None:
         told = {"token_endpoint": self.ENDPOINT, "now": now}
         [claims] = self.asked(requests_mock, told, {"json": {"access_token": "canary"}})
         assert abs(claims["iat"] - time.time()) < 5
+
+
+class TestHostileBackend:
+    """Somebody else's, with which somebody's session is tried."""
+
+    TOKEN = f"eyJhbGciOiJFUzI1NiJ9.{'c4n4ry' * 40}.signature"
+    LONG_COOKIE = f"sessionid={'s3cr3t' * 40}"
+    EVIL = "https://evil.example/x"
+
+    def findings(self, requests_mock: Any, answer: Any, cookie: str = LONG_COOKIE) -> str:
+        """Return all that is said of a site that always gives this answer."""
+        for scheme in ("http", "https"):
+            requests_mock.register_uri(ANY, re.compile(f"{scheme}://app.example/"), **answer)
+        with Site("https://app.example", cookie, EVERYTHING) as site:
+            verdicts = examine(site, ids=ALL - {SLOW})
+        return "\n".join(finding for verdict in verdicts for finding in verdict.findings)
+
+    @pytest.mark.parametrize("login_url", ["//evil.example/x", EVIL, "/\\evil.example", "/@evil"])
+    def test_the_cookie_goes_nowhere_else_wherever_it_leads(
+        self, requests_mock: Any, login_url: str
+    ) -> None:
+        told = {"error": "invalid_session", "login_url": login_url, "logout_url": self.EVIL}
+        told["dpop"] = {"token_endpoint": self.EVIL, "now": 1}
+        answer = {"status_code": 307, "json": told, "headers": {"Location": self.EVIL}}
+        self.findings(requests_mock, answer)
+        sent = requests_mock.request_history
+        assert {request.hostname for request in sent} == {"app.example"}
+        assert {request.scheme for request in sent if "Cookie" in request.headers} == {"https"}
+
+    @pytest.mark.parametrize("member", ["error", "scope", "login_url", "iss", "exp"])
+    @pytest.mark.parametrize("before", ["", "Bearer ", '"', "\\'"])
+    def test_no_secret_is_said_that_it_repeats_not_even_the_beginning(
+        self, requests_mock: Any, member: str, before: str
+    ) -> None:
+        for secret in (self.TOKEN, self.LONG_COOKIE.partition("=")[2]):
+            data = {"access_token": self.TOKEN, member: [f"{before}{secret}"]}
+            findings = self.findings(requests_mock, {"status_code": 402, "json": data})
+            assert "[secret]" in findings
+            assert secret[:12] not in findings
+
+    def test_nor_one_that_it_has_put_into_an_address(self, requests_mock: Any) -> None:
+        """Which is named where it does not answer."""
+        requests_mock.get(ANY, exc=requests.ConnectionError)
+        requests_mock.get("https://app.example/.well-known/bff-sessioninfo", json={})
+        requests_mock.get(
+            "https://app.example/.well-known/bff-token",
+            [
+                {"json": {"access_token": self.TOKEN}},
+                {"json": {"login_url": f"/{self.TOKEN}\x1b[31m\r{'x' * 999}"}},
+            ],
+        )
+        with Site("https://app.example", self.LONG_COOKIE) as site:
+            site.ask(Call(TOKEN))
+            [verdict] = examine(site, ids={"B1"})
+        assert verdict.outcome is Outcome.FAILED
+        [finding] = verdict.findings
+        assert finding.isprintable()
+        assert len(finding) < 300
+        assert self.TOKEN[:12] not in finding
+
+    def test_an_answer_without_end_has_one(self, requests_mock: Any) -> None:
+        requests_mock.get(ANY, content=b'{"error": "' + b"x" * 2**24)
+        with Site("https://app.example", COOKIE) as site:
+            answer = site.ask(Call(TOKEN))
+        assert (len(answer.body), answer.data) == (2**20, None)
+
+    def test_what_describes_a_run_has_no_secret_in_it(self, requests_mock: Any) -> None:
+        answer = {"json": {"access_token": self.TOKEN}, "headers": {"Set-Cookie": "s=canary"}}
+        requests_mock.get(ANY, **answer)
+        options = Options(headers={"X-Key": "canary"}, cookie_without_tokens="s=canary")
+        with Site("https://app.example", "s=canary", options) as site:
+            described = repr((site.ask(Call(TOKEN)), options, site))
+        assert "canary" not in described
+        assert self.TOKEN[:12] not in described
 
 
 class TestCommand:
@@ -199,6 +274,13 @@ class TestCommand:
         assert (found["site"], verdict["rule"]) == (backend.origin, "R7")
         assert (verdict["strength"], verdict["outcome"]) == ("should", "not testable from outside")
         assert "--scope" in verdict["findings"][0]
+
+    def test_a_password_in_the_address_is_not_printed(self, backend: Backend, capsys: Any) -> None:
+        address = backend.origin.replace("//", "//tester:canary@")
+        assert main([address, "--cookie", COOKIE, "--rule", "R1", "--json"]) == 0
+        out = capsys.readouterr().out
+        assert json.loads(out)["site"] == backend.origin
+        assert "canary" not in out
 
     def test_the_cookie_need_not_be_on_the_command_line(
         self, backend: Backend, monkeypatch: Any

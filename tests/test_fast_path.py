@@ -6,22 +6,26 @@
 import json
 import re
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from cryptography.fernet import Fernet
 from django.contrib.auth import get_user_model
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.models import UserManager
 from django.core.cache import caches
 from django.db import OperationalError
+from django.db.models import F, QuerySet
+from django.http import HttpResponse
 from django.test import RequestFactory
 from django.urls import resolve
 from django.utils import timezone
+from django.utils.deprecation import MiddlewareMixin
 
 from django_tmibff import middleware, signals, stores, tokens, user_checks
 from django_tmibff.checks import endpoints
 from django_tmibff.models import TokenSet
-from django_tmibff.stores import caching
+from django_tmibff.stores import caching, db
 from django_tmibff.warm import reading, recent, usual
 from django_tmibff.warm.recent import Owner
 from tests.page import FETCH, MODEL_BACKEND, SESSION_INFO, TOKEN, Page
@@ -58,6 +62,13 @@ def without_our_paths(get_response: Any) -> Any:
     return choose
 
 
+class LooksAtViews(MiddlewareMixin):
+    """What Django asks before it calls a view, wherever it stands: it lets nobody in."""
+
+    def process_view(self, request: Any, view: Any, args: Any, kwargs: Any) -> Any:
+        return HttpResponse("Not before you have shown a second factor.", status=403)
+
+
 class OwnBackend(ModelBackend):
     """A backend that finds its users in a way of its own."""
 
@@ -68,6 +79,32 @@ class OwnBackend(ModelBackend):
 class OwnManager(UserManager):
     def get_queryset(self) -> Any:
         return super().get_queryset().filter(pk__gt=0)
+
+
+class OwnGet(UserManager):
+    def get(self, *args: Any, **kwargs: Any) -> Any:
+        return super().get(*args, is_staff=True, **kwargs)
+
+
+class OwnQuerySet(QuerySet[Any]):
+    """What ``get`` goes through."""
+
+    def filter(self, *args: Any, **kwargs: Any) -> Any:
+        return super().filter(*args, is_staff=True, **kwargs)
+
+
+class MoreQuerySet(QuerySet[Any]):
+    """It finds users as Django does."""
+
+    def staff(self) -> Any:
+        return self.filter(is_staff=True)
+
+
+class TokenStore(db.TokenStore):
+    """A store of a site's own, which this module is then: it has nothing for anybody now."""
+
+    def get(self, handle: str, *, fresh: bool = False) -> Any:
+        return None
 
 
 @pytest.fixture(autouse=True)
@@ -350,6 +387,95 @@ class TestNotWarm:
         assert "canary" not in caplog.text
 
 
+class TestAsTheView:
+    """E3: whatever was done to a session, the fast path gives nothing that the view would not."""
+
+    @staticmethod
+    def expires(page: Page, settings: Any) -> None:
+        page.session.get_model_class().objects.update(expire_date=timezone.now())
+
+    @staticmethod
+    def loses_its_hash(page: Page, settings: Any) -> None:
+        changed(page, _auth_user_hash="")
+
+    @staticmethod
+    def is_of_somebody_else(page: Page, settings: Any) -> None:
+        other = get_user_model().objects.create_user("mallory", password="m")
+        changed(page, _auth_user_id=str(other.pk), _auth_user_hash=other.get_session_auth_hash())
+
+    @staticmethod
+    def is_of_nobody(page: Page, settings: Any) -> None:
+        changed(page, _auth_user_id="no key of anybody's")
+
+    @staticmethod
+    def is_of_an_unknown_backend(page: Page, settings: Any) -> None:
+        changed(page, _auth_user_backend="django.contrib.auth.backends.BaseBackend")
+
+    @staticmethod
+    def is_tampered_with(page: Page, settings: Any) -> None:
+        [row] = page.session.get_model_class().objects.all()
+        row.session_data = f"x{row.session_data}"
+        row.save()
+
+    @staticmethod
+    def has_another_handle(page: Page, settings: Any) -> None:
+        changed(page, **{tokens.SESSION_KEY: "0" * 32})
+
+    @staticmethod
+    def has_a_blob_of_another_version(page: Page, settings: Any) -> None:
+        TokenSet.objects.update(version=F("version") + 1)
+
+    @staticmethod
+    def has_a_blob_of_another_provider(page: Page, settings: Any) -> None:
+        TokenSet.objects.update(provider="partner")
+
+    @staticmethod
+    def has_a_blob_of_another_set(page: Page, settings: Any) -> None:
+        other = Page()
+        other.sign_in(get_user_model().objects.get())
+        record = other.store({"access_token": "canary-of-another-session"})
+        sealed = TokenSet.objects.get(pk=record.pk).sealed
+        TokenSet.objects.exclude(pk=record.pk).update(sealed=sealed)
+
+    @staticmethod
+    def has_ended(page: Page, settings: Any) -> None:
+        TokenSet.objects.update(ended_at=timezone.now())
+
+    @staticmethod
+    def has_lost_its_key(page: Page, settings: Any) -> None:
+        settings.TMIBFF_ENCRYPTION_KEYS = [Fernet.generate_key().decode()]
+
+    @staticmethod
+    def has_a_new_secret_key(page: Page, settings: Any) -> None:
+        settings.SECRET_KEY = "new" * 20
+
+    CHANGES: ClassVar = [
+        *(expires, loses_its_hash, is_of_somebody_else, is_of_nobody, is_of_an_unknown_backend),
+        *(is_tampered_with, has_another_handle, has_a_blob_of_another_version, has_ended),
+        *(has_a_blob_of_another_provider, has_a_blob_of_another_set, has_lost_its_key),
+        has_a_new_secret_key,
+    ]
+
+    @pytest.mark.parametrize("change", CHANGES, ids=lambda change: change.__name__)
+    def test_e3_both_refuse_it_alike(self, signed_in: Any, settings: Any, change: Any) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.db"
+        page = signed_in()
+        assert is_fast(page.fetch()), "now it is known whose it is"
+        change(page, settings)
+        refused = page.refusal()
+        settings.MIDDLEWARE = DJANGOS
+        assert refused == page.elsewhere().refusal()
+        assert refused["error"] in ("invalid_session", "backend_not_ready")
+
+
+def changed(page: Page, **values: Any) -> None:
+    """Change what the page's session says."""
+    session = page.session
+    session.update(values)
+    session.save()
+
+
 class TestObstacles:
     def said(self) -> list[str]:
         return list(middleware.obstacles())
@@ -382,6 +508,19 @@ class TestObstacles:
 
     def test_what_stands_before_it_is_not_skipped(self, settings: Any) -> None:
         settings.MIDDLEWARE = ["site.tenants.Middleware", FAST, *DJANGOS]
+        assert self.said() == []
+
+    def test_but_its_look_at_the_view_would_be(self, signed_in: Any, settings: Any) -> None:
+        own = "tests.test_fast_path.LooksAtViews"
+        settings.MIDDLEWARE = [own, *settings.MIDDLEWARE]
+        [sentence] = self.said()
+        assert f"{own} would be skipped" in sentence
+        assert signed_in().fetch().status_code == 403
+        settings.TMIBFF_WARM_SKIPS = [*settings.TMIBFF_WARM_SKIPS, own]
+        assert self.said() == []
+
+    def test_djangos_own_look_at_the_view_does_no_harm(self, settings: Any) -> None:
+        settings.MIDDLEWARE = ["django.middleware.csrf.CsrfViewMiddleware", FAST, *DJANGOS]
         assert self.said() == []
 
     @pytest.mark.parametrize("missing", [DJANGOS[1], DJANGOS[3]])
@@ -435,11 +574,37 @@ class TestObstacles:
         monkeypatch.setattr(get_user_model(), "is_active", property(lambda self: False))
         assert "is_active" in self.said()[0]
 
-    def test_a_manager_of_its_own(self, monkeypatch: Any) -> None:
-        manager = OwnManager()
+    def with_manager(self, monkeypatch: Any, manager: Any) -> list[str]:
+        """Return what is said of users who are found by this manager."""
         manager.model = get_user_model()
         monkeypatch.setattr(get_user_model(), "objects", manager)
-        assert "get_queryset" in self.said()[0]
+        return self.said()
+
+    def test_a_manager_of_its_own(self, monkeypatch: Any) -> None:
+        assert "get_queryset" in self.with_manager(monkeypatch, OwnManager())[0]
+
+    @pytest.mark.parametrize(
+        "kind", [OwnGet, UserManager.from_queryset(OwnQuerySet), OwnQuerySet.as_manager]
+    )
+    def test_e3_a_manager_that_finds_fewer_users(self, monkeypatch: Any, kind: Any) -> None:
+        [sentence] = self.with_manager(monkeypatch, kind())
+        assert "finds users in a way of its own" in sentence
+
+    def test_one_that_can_do_more_is_none(self, monkeypatch: Any) -> None:
+        assert self.with_manager(monkeypatch, UserManager.from_queryset(MoreQuerySet)()) == []
+
+    def test_a_store_of_its_own(self, signed_in: Any, settings: Any) -> None:
+        """Whose ``get`` may hand out less than is in the row."""
+        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+        page = signed_in()
+        assert is_fast(page.fetch())
+        settings.TMIBFF_STORE = "tests.test_fast_path"
+        assert self.said() == ["TMIBFF_STORE has a get of its own."]
+        assert page.elsewhere().refusal()["error"] == "backend_not_ready"
+
+    def test_a_store_that_cannot_be_used_is_said_elsewhere(self, settings: Any) -> None:
+        settings.TMIBFF_STORE = "tests.not_a_store"
+        assert self.said() == []
 
     def test_w008_says_so_and_nothing_is_fast(self, signed_in: Any, settings: Any) -> None:
         settings.TMIBFF_WARM_SKIPS = []

@@ -3,6 +3,7 @@
 import html
 import json
 import re
+import secrets
 import time
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, quote, urlsplit
@@ -221,6 +222,18 @@ class TestFromElsewhere:
             page.get(LOGIN, headers={"sec-fetch-site": "cross-site"})
         assert list(page.session["_tmibff_states"]) == asked(begun)["state"]
 
+    def test_nor_does_it_fill_a_session_that_lives_in_its_cookie(
+        self, page: Page, provider: OpenIDProvider, settings: Any
+    ) -> None:
+        """Browsers leave out what is larger, and with it the sign-in that the user begins."""
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+        for _ in range(20):
+            elsewhere = {"next": f"/{secrets.token_urlsafe(740)}"}
+            page.get(LOGIN, elsewhere, secure=True, headers={"sec-fetch-site": "cross-site"})
+        begun = page.navigate(LOGIN, {"next": "/mine"})
+        assert len(begun.cookies["sessionid"].OutputString()) < 4096
+        assert finish(page, begun, provider)["Location"] == "/mine"
+
 
 class TestStrictCookies:
     """E9: a navigation from another site arrives without a SameSite=Strict cookie."""
@@ -353,6 +366,12 @@ class TestNext:
             "/bff/%6Cogin?login_hint=mallory",
             "https://app.example/bff/login?scope=calendar",
             "/oidc/authenticate/",
+            "/oidc/authenticate?scope=calendar",
+            "/./bff/login?login_hint=mallory",
+            "/orders/../bff/login?login_hint=mallory",
+            "/orders/%2e%2E/bff/login?login_hint=mallory",
+            "/bff//login?login_hint=mallory",
+            "/oidc/x/../authenticate",
         ],
     )
     def test_e9_one_that_begins_a_sign_in_is_ignored(
@@ -363,7 +382,9 @@ class TestNext:
         begun = page.get(LOGIN, {"next": path}, secure=True, headers=headers)
         assert finish(page, begun, provider)["Location"] == settings.LOGIN_REDIRECT_URL
 
-    @pytest.mark.parametrize("path", ["/shop/bff/login?login_hint=mallory", "/bff/login"])
+    @pytest.mark.parametrize(
+        "path", ["/shop/bff/login?login_hint=mallory", "/bff/login", "/shop/x/../bff/login"]
+    )
     def test_e9_nor_is_one_of_a_site_below_a_path(self, page: Page, path: str) -> None:
         with override_script_prefix("/shop/"):
             page.get(LOGIN, {"next": path}, secure=True, headers={"sec-fetch-site": "cross-site"})

@@ -69,6 +69,28 @@ class TestDocumentation:
         assert re.search(r"\b11 passed", printed)
 
 
+def test_no_site_loads_what_is_for_tests(tmp_path: Path) -> None:
+    """Whatever it serves and checks, and whichever command it runs."""
+    (tmp_path / "program.py").write_text(
+        "import os, pkgutil, sys\n"
+        "from importlib import import_module\n"
+        "os.environ['DJANGO_SETTINGS_MODULE'] = 'tests.settings_fast_path'\n"
+        "import django; django.setup()\n"
+        "from django.core.management import call_command, get_commands, load_command_class\n"
+        "from django.core.wsgi import get_wsgi_application\n"
+        "get_wsgi_application()\n"
+        "for name, app in get_commands().items():\n"
+        "    if app == 'django_tmibff':\n"
+        "        load_command_class(app, name)\n"
+        "import django_tmibff.otel, django_tmibff.urls, django_tmibff.checks, django_tmibff.admin\n"
+        "ours = {name for name in sys.modules if name.startswith('django_tmibff.')}\n"
+        "assert 'django_tmibff.views' in ours and 'django_tmibff.doctor' in ours\n"
+        "for_tests = ('testing', 'conformance', 'pytest_plugin')\n"
+        "print('loaded:', [n for n in sorted(ours) if n.split('.')[1] in for_tests])\n"
+    )
+    assert run(tmp_path, "program.py").strip() == "loaded: []"
+
+
 class TestPlugin:
     """What pytest loads wherever this app is installed."""
 

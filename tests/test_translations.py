@@ -18,6 +18,8 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 from django.apps import apps
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.utils import timezone, translation
 from django.utils.translation.template import templatize
 
@@ -57,6 +59,7 @@ DATA = re.compile(
     r"(alice|u_2|staff-\w+|default(:\w+)?|partner(:\w+)?|[0-9a-f]{32}|Bearer|openid|email"
     r"|https://op\.example\S*|Search),?"
 )
+FILTERED = {"provider", "issuer", "last_error"}
 BRACKETS = re.compile(r"«(\d*)[^«»]*»")
 
 
@@ -369,6 +372,46 @@ class TestPages:
             words = re.findall(r"\S*[^\W\d_]{3}\S*", text)
             assert [word for word in words if not DATA.fullmatch(word)] == []
         assert {one for one, number in numbers.items() if number not in shown} == NOT_ON_THE_PAGES
+
+    @pytest.mark.parametrize("language", ["en", *LANGUAGES])
+    def test_x9_what_a_provider_or_a_user_says_is_text_and_nothing_else(
+        self, reader: Any, row: Any, settings: Any, authorization_server: Any, language: str
+    ) -> None:
+        """Neither a tag, nor a template's, nor a placeholder of the phrase that it is put into."""
+        now, said = timezone.now(), "<blink onclick=alert(1)>%(title)s%s{}{{ 7|add:7 }}&lt;"
+        columns = ("provider", "issuer", "subject", "sid", "scope", "last_error")
+        spoken = dict.fromkeys(columns, said)
+        settings.TMIBFF_PROVIDERS = {said: {"revocation_endpoint": f"https://op.example/{said}"}}
+        visitor = reader(language)
+        alive = row(said, last_error_at=now, **spoken)
+        ended = row(ended_at=now, end_reason=said, **spoken)
+        own = visitor.store(
+            {"scope": "<blink/x=y>", "token_type": "<blink/x=y>"},
+            claims={"iss": said, "sub": said, "sid": said},
+        )
+        LogEntry.objects.create(
+            user_id=visitor.session["_auth_user_id"],
+            content_type_id=ContentType.objects.get_for_model(TokenSet).pk,
+            object_id=str(own.pk),
+            action_flag=2,
+            object_repr=said,
+            change_message=said,
+        )
+        authorization_server.refuses("<blink/x=y>", error_description=said)
+        pages = [visitor.get("/admin/"), visitor.get(LIST), visitor.get(LIST, {"q": said})]
+        pages += [visitor.get(LIST, {name: said}) for name in ("provider", "issuer", "last_error")]
+        pages += [
+            act(visitor, "renew_now", own, alive),
+            act(visitor, "forget_access_tokens", ended),
+        ]
+        pages += [visitor.get(detail(one)) for one in (alive, ended, own)]
+        pages += [act(visitor, "end_and_revoke", alive, own)]
+        pages += [visitor.get(f"{LIST}{own.pk}/history/")]
+        assert authorization_server.calls == 1
+        for page in pages:
+            html = page.content.decode().replace("<wbr>", "")
+            assert "<blink" not in html
+            assert unescape(html).count(said) >= html.count("onclick=alert(1)&gt;") > 0
 
     def test_a_site_says_its_own_reasons_in_its_own_catalogue(
         self, reader: Any, row: Any, settings: Any, tmp_path: Path

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from urllib.parse import urlsplit
 
-from ..hosts import is_loopback
+from ..hosts import browser_origin, is_loopback
 from . import INVISIBLE, RULES, NoAnswerError, Options, Outcome, Site, Strength, Verdict, examine
 from .site import TOKEN, Call
 
@@ -111,7 +111,7 @@ def _as_json(origin: str, verdicts: Iterable[Verdict]) -> str:
         }
         for verdict in verdicts
     ]
-    return json.dumps({"site": origin, "verdicts": found}, indent=2) + "\n"
+    return json.dumps({"site": browser_origin(origin), "verdicts": found}, indent=2) + "\n"
 
 
 def _as_text(verdicts: Sequence[Verdict]) -> str:

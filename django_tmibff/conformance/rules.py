@@ -64,6 +64,6 @@ def judged(one: Rule, site: Site) -> Verdict:
     except NotTestable as reason:
         return Verdict(one.id, one.strength, one.text, Outcome.NOT_TESTABLE, (str(reason),))
     except NoAnswerError as error:
-        findings = (str(error),)
+        findings = (site.redacted(str(error)),)
     outcome = Outcome.FAILED if findings else Outcome.PASSED
     return Verdict(one.id, one.strength, one.text, outcome, findings)

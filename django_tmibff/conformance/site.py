@@ -1,5 +1,6 @@
 """The site that is looked at from outside: what it is asked, and what it answers."""
 
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -32,6 +33,10 @@ _FETCH: Mapping[str, str] = {
     "Sec-Fetch-Dest": "empty",
 }
 _MOST_SHOWN = 80
+# With so many characters a secret begins that was cut short.
+_TELLING = 8
+# No answer of these endpoints is that long.
+_MOST_BYTES, _PIECE_BYTES = 2**20, 2**16
 # In seconds since the epoch: no clock of today's.
 _LATEST = 2**40
 
@@ -68,7 +73,8 @@ class Call:
     def words(self) -> str:
         """The request in words."""
         whose = "" if self.cookie in (Cookie.OWN, Cookie.WITHOUT_TOKENS) else self.cookie.value
-        target = f"{self.path}?{self.query}" if self.query else self.path
+        # The path may be one that the site has named.
+        target = _legible(f"{self.path}?{self.query}" if self.query else self.path)
         return " ".join(filter(None, [self.method, target, whose, self.how]))
 
 
@@ -78,8 +84,8 @@ class Answer:
 
     call: Call
     status: int
-    headers: CaseInsensitiveDict[str]
-    set_cookies: tuple[str, ...]
+    headers: CaseInsensitiveDict[str] = field(repr=False)
+    set_cookies: tuple[str, ...] = field(repr=False)
     body: bytes = field(repr=False)
     data: dict[str, Any] | None = field(repr=False)
     at: float
@@ -108,6 +114,10 @@ def shown(value: object) -> str:
     return ascii(value)[:_MOST_SHOWN]
 
 
+def _legible(text: str) -> str:
+    return ascii(text)[1:-1][: 2 * _MOST_SHOWN]
+
+
 @dataclass(frozen=True)
 class Options:
     """What whoever asks for the run tells; ``headers`` are what this site wants of its pages.
@@ -116,7 +126,7 @@ class Options:
     ``sign_out``: end the session, last of all.
     """
 
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     cookie_without_tokens: str = field(default="", repr=False)
     scope: str = ""
     renew: bool = False
@@ -205,7 +215,7 @@ class Site:
         told = (self.ask(Call(SESSION_INFO)).data or {}).get("dpop")
         known = told if isinstance(told, dict) else {}
         now, nonce, endpoint = (known.get(name) for name in ("now", "nonce", "token_endpoint"))
-        self._ahead = now - time.time() if type(now) is int and now < _LATEST else 0.0
+        self._ahead = now - time.time() if type(now) is int and 0 < now < _LATEST else 0.0
         self._nonce = nonce if isinstance(nonce, str) else None
         return endpoint if isinstance(endpoint, str) else None
 
@@ -218,9 +228,11 @@ class Site:
         return self._sent(call, f"http://{name}{call.path}", _FETCH)
 
     def redacted(self, text: str) -> str:
-        """Return the text without any secret of this run."""
-        for secret in self._secrets:
-            text = text.replace(secret, "[secret]")
+        """Return the text without any secret of this run, or what was left of one."""
+        for secret in sorted(self._secrets, key=len, reverse=True):
+            text = text.replace(_legible(secret), "[secret]").replace(secret, "[secret]")
+            if len(secret) > _TELLING:
+                text = re.sub(rf"{re.escape(secret[:_TELLING])}\S*", "[secret]", text)
         return text
 
     def secrets_in(self, answer: Answer) -> bool:
@@ -237,6 +249,7 @@ class Site:
                 headers=headers,
                 data=call.body,
                 allow_redirects=False,
+                stream=True,
                 timeout=self.options.timeout,
             ) as response:
                 answer = _answer(call, response)
@@ -249,15 +262,26 @@ class Site:
 
 def _answer(call: Call, response: requests.Response) -> Answer:
     set_cookies = response.raw.headers.getlist("Set-Cookie")
+    body = _body(response)
     return Answer(
         call,
         response.status_code,
         response.headers,
         tuple(set_cookies),
-        response.content,
-        _object(response.content),
+        body,
+        _object(body),
         time.monotonic(),
     )
+
+
+def _body(response: requests.Response) -> bytes:
+    """Return the body, or its beginning where it has no end."""
+    body = bytearray()
+    for piece in response.iter_content(_PIECE_BYTES):
+        body += piece
+        if len(body) >= _MOST_BYTES:
+            break
+    return bytes(body[:_MOST_BYTES])
 
 
 def _object(body: bytes) -> dict[str, Any] | None:

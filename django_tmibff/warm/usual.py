@@ -8,16 +8,18 @@ from typing import Any
 from django.conf import settings as django_settings
 from django.contrib.auth.backends import ModelBackend
 from django.contrib.auth.base_user import AbstractBaseUser
-from django.core.exceptions import FieldDoesNotExist
+from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
 from django.db import router
-from django.db.models import BooleanField, CharField
+from django.db.models import BooleanField, CharField, QuerySet
 from django.db.models.manager import BaseManager
 from django.db.models.query_utils import DeferredAttribute
 from django.utils.module_loading import import_string
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
+from .. import stores
 from ..backends import OIDCAuthenticationBackend
 from ..models import TokenSet
+from ..stores import cache, cached_db, db
 from .statements import user_model
 
 _USUAL_GET_USER = (
@@ -25,6 +27,9 @@ _USUAL_GET_USER = (
     MozillaBackend.get_user,
     OIDCAuthenticationBackend.get_user,
 )
+_USUAL_GETS = tuple(module.TokenStore.get for module in (db, cache, cached_db))
+# Through these QuerySet.get finds its row.
+_FINDING = ("__init__", "_chain", "_clone", "_fetch_all", "filter", "get")
 
 
 def obstacles() -> Iterator[str]:
@@ -33,6 +38,8 @@ def obstacles() -> Iterator[str]:
         yield "SESSION_SAVE_EVERY_REQUEST wants every request to prolong its session."
     if router.db_for_read(user_model()) != router.db_for_write(TokenSet):
         yield "Users and token sets are in different databases."
+    if not _has_usual_store():
+        yield "TMIBFF_STORE has a get of its own."
     yield from _obstacles_of(user_model())
     for path in django_settings.AUTHENTICATION_BACKENDS:
         if not is_usual(path):
@@ -48,6 +55,8 @@ def _obstacles_of(model: Any) -> Iterator[str]:
     managers = {model._default_manager, getattr(model, "objects", None)} - {None}
     if any(type(manager).get_queryset is not BaseManager.get_queryset for manager in managers):
         yield "The user model's manager has a get_queryset of its own."
+    elif not all(_gets_usually(manager) for manager in managers):
+        yield "The user model's manager, or its QuerySet, finds users in a way of its own."
 
 
 def is_usual(path: str | None) -> bool:
@@ -62,6 +71,21 @@ def _is_usual_backend(path: str) -> bool:
     return (
         can_authenticate is ModelBackend.user_can_authenticate
         and backend.get_user in _USUAL_GET_USER
+    )
+
+
+def _has_usual_store() -> bool:
+    try:
+        return type(stores.current()).get in _USUAL_GETS
+    except ImproperlyConfigured:
+        return True  # That is E002's, and the view's.
+
+
+def _gets_usually(manager: Any) -> bool:
+    # A manager's method calls its QuerySet's of the same name.
+    is_passed_on = getattr(type(manager).get, "__wrapped__", None) is QuerySet.get
+    return is_passed_on and all(
+        getattr(manager._queryset_class, name) is getattr(QuerySet, name) for name in _FINDING
     )
 
 
