@@ -175,8 +175,8 @@ class TestWhatIsAsked:
 class TestFromElsewhere:
     """Whoever sends the user here must not choose as whom, or with what, they sign in."""
 
-    @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", None])
-    def test_nothing_is_kept_but_next(self, page: Page, settings: Any, site: str | None) -> None:
+    @pytest.mark.parametrize("where", ["cross-site", "same-site", "none", None])
+    def test_nothing_is_kept_but_next(self, page: Page, settings: Any, where: str | None) -> None:
         settings.TMIBFF_PROVIDERS = {"other": {"client_id": "other"}}
         sent = {
             "scope": "calendar",
@@ -188,12 +188,36 @@ class TestFromElsewhere:
             "provider": "other",
             "next": "/orders",
         }
-        headers = {} if site is None else {"sec-fetch-site": site}
+        headers = {} if where is None else {"sec-fetch-site": where}
         query = asked(page.get(LOGIN, sent, secure=True, headers=headers))
         assert query["scope"] == ["openid email"]
         assert query["client_id"] == ["client"]
         assert not query.keys() & (sent.keys() - {"scope"})
         assert page.session["oidc_login_next"] == "/orders"
+
+    @pytest.mark.parametrize("where", ["cross-site", "same-site", "none"])
+    def test_nor_are_resources_named_but_those_that_the_session_has_already(
+        self, page: Page, provider: OpenIDProvider, where: str
+    ) -> None:
+        finish(page, page.navigate(LOGIN, {"resource": ORDERS}), provider)
+        sent = {"resource": [MAIL, "https://evil.example/"]}
+        headers = {"sec-fetch-site": where}
+        for _ in range(2):
+            begun = page.get(LOGIN, sent, secure=True, headers=headers)
+            assert asked(begun)["resource"] == [ORDERS]
+            finish(page, begun, provider)
+
+    def test_nor_those_of_a_sign_in_of_another_session(
+        self, page: Page, provider: OpenIDProvider
+    ) -> None:
+        """Whose state somebody has sent the browser back with."""
+        theirs = Page()
+        begun = theirs.navigate(LOGIN, {"resource": MAIL})
+        finish(page, page.navigate(LOGIN, {"resource": ORDERS}), provider)
+        handle = page.session["_tmibff_token_set"]
+        come_back(page, begun, code="code-of-mallory")
+        assert asked(page.navigate(LOGIN))["resource"] == [ORDERS]
+        assert page.session["_tmibff_token_set"] == handle
 
     def test_a_flood_does_not_push_out_a_sign_in_that_the_user_has_begun(
         self, page: Page, provider: OpenIDProvider
@@ -602,7 +626,9 @@ class TestTheSitesOwnSignIn:
     def test_without_next_it_is_the_page_alone(self, page: Page) -> None:
         assert page.navigate(LOGIN)["Location"] == "/who/"
 
-    @pytest.mark.parametrize("url", ["https://evil.example/", "//evil.example/", LOGIN])
+    @pytest.mark.parametrize(
+        "url", ["https://evil.example/", "//evil.example/", LOGIN, "/who/../bff/login"]
+    )
     def test_no_other_sites_next_is_passed_on(self, page: Page, url: str) -> None:
         assert page.navigate(LOGIN, {"next": url})["Location"] == "/who/"
 
