@@ -360,9 +360,7 @@ class TestPaths:
         settings.ROOT_URLCONF = urls(THEIRS)
         assert ids(endpoints.check_paths(None)) == ["django_tmibff.W011"] * 2
 
-    def test_b6_w011_no_callback_where_people_sign_in_with_openid_connect(
-        self, settings: Any
-    ) -> None:
+    def test_w011_no_callback_where_people_sign_in_with_openid_connect(self, settings: Any) -> None:
         settings.ROOT_URLCONF = urls(path("", include("django_tmibff.urls")))
         [message] = endpoints.check_paths(None)
         assert message.id == "django_tmibff.W011"
@@ -388,7 +386,7 @@ class TestPaths:
         settings.ROOT_URLCONF = urls(THEIRS, ours, re_path("", index))
         assert endpoints.check_paths(None) == []
 
-    def test_b6_e008_a_callback_behind_a_route_that_takes_every_path(self, settings: Any) -> None:
+    def test_e008_a_callback_behind_a_route_that_takes_every_path(self, settings: Any) -> None:
         ours = path("", include("django_tmibff.urls"))
         settings.ROOT_URLCONF = urls(ours, re_path("", index), THEIRS)
         [message] = endpoints.check_paths(None)
