@@ -19,7 +19,6 @@ from django.urls import get_script_prefix, include, path, re_path, set_script_pr
 from mozilla_django_oidc.middleware import SessionRefresh
 
 from django_tmibff import checks
-from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.checks import CHECKS, endpoints, session, sign_in, values
 from tests.named import TESTS
 from tests.page import HOST, TOKEN
@@ -544,11 +543,14 @@ def test_w017_a_sign_in_that_waits_for_good(settings: Any) -> None:
     assert sign_in.check_timeout(None) == []
 
 
-class MakesUsers(OIDCAuthenticationBackend):
-    """A site's own, as docs/checks.md has it."""
+def _backend_of_the_page() -> Any:
+    names: dict[str, Any] = {}
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(code, names)  # noqa: S102  # ours
+    return names["Backend"]
 
-    def create_user(self, claims: Any) -> Any:
-        return self.UserModel.objects.create_user(email=claims["email"])
+
+MakesUsers = _backend_of_the_page()
 
 
 @pytest.mark.parametrize(
@@ -580,6 +582,12 @@ class TestNewUsers:
             assert sign_in.check_new_users(None) == []
         settings.OIDC_CREATE_USER = False
         assert sign_in.check_new_users(None) == []
+
+
+def test_w018_the_backend_of_the_page_makes_users_by_e_mail_address() -> None:
+    backend = MakesUsers()
+    backend.UserModel = SimpleNamespace(objects=SimpleNamespace(create_user=lambda email: email))
+    assert backend.create_user({"email": "alice@example.test"}) == "alice@example.test"
 
 
 def test_w018_the_usual_managers_are_called_as_they_want_it() -> None:
