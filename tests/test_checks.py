@@ -19,7 +19,6 @@ from django.urls import get_script_prefix, include, path, re_path, set_script_pr
 from mozilla_django_oidc.middleware import SessionRefresh
 
 from django_tmibff import checks
-from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.checks import CHECKS, endpoints, session, sign_in, values
 from tests.named import TESTS
 from tests.page import HOST, TOKEN
@@ -28,6 +27,7 @@ from tests.real.processes import run
 from tests.urls import index
 
 PAGE = PROJECT / "docs" / "checks.md"
+THEIRS = path("oidc/", include("mozilla_django_oidc.urls"))
 EXEMPT = ["tmibff-token", "tmibff-sessioninfo"]
 
 
@@ -356,35 +356,43 @@ class TestPaths:
         assert endpoints.check_paths(None) == []
 
     def test_e1_w011_not_included(self, settings: Any) -> None:
-        settings.ROOT_URLCONF = "tests.no_urls"
+        settings.ROOT_URLCONF = urls(THEIRS)
         assert ids(endpoints.check_paths(None)) == ["django_tmibff.W011"] * 2
 
+    def test_w011_no_callback_where_people_sign_in_with_openid_connect(self, settings: Any) -> None:
+        settings.ROOT_URLCONF = urls(path("", include("django_tmibff.urls")))
+        [message] = endpoints.check_paths(None)
+        assert message.id == "django_tmibff.W011"
+        assert "mozilla_django_oidc.urls" in message.hint
+        del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+        assert endpoints.check_paths(None) == []
+
     def test_e1_e007_below_the_root(self, settings: Any) -> None:
-        settings.ROOT_URLCONF = urls(path("bff/", include("django_tmibff.urls")))
+        settings.ROOT_URLCONF = urls(THEIRS, path("bff/", include("django_tmibff.urls")))
         messages = endpoints.check_paths(None)
         assert ids(messages) == ["django_tmibff.E007"] * 2
         assert "/bff/.well-known/bff-token" in messages[0].msg
 
     def test_e1_e007_below_a_language(self, settings: Any) -> None:
-        settings.ROOT_URLCONF = urls(*i18n_patterns(path("", include("django_tmibff.urls"))))
+        ours = i18n_patterns(path("", include("django_tmibff.urls")))
+        settings.ROOT_URLCONF = urls(THEIRS, *ours)
         assert ids(endpoints.check_paths(None)) == ["django_tmibff.E007"] * 2
 
     def test_e1_e008_behind_a_route_that_takes_every_path(self, settings: Any) -> None:
         ours = path("", include("django_tmibff.urls"))
-        settings.ROOT_URLCONF = urls(re_path("", index), ours)
+        settings.ROOT_URLCONF = urls(THEIRS, re_path("", index), ours)
         assert ids(endpoints.check_paths(None)) == ["django_tmibff.E008"] * 2
-        settings.ROOT_URLCONF = urls(ours, re_path("", index))
+        settings.ROOT_URLCONF = urls(THEIRS, ours, re_path("", index))
         assert endpoints.check_paths(None) == []
 
-    def test_b6_e008_a_callback_behind_a_route_that_takes_every_path(self, settings: Any) -> None:
+    def test_e008_a_callback_behind_a_route_that_takes_every_path(self, settings: Any) -> None:
         ours = path("", include("django_tmibff.urls"))
-        theirs = path("oidc/", include("mozilla_django_oidc.urls"))
-        settings.ROOT_URLCONF = urls(ours, re_path("", index), theirs)
+        settings.ROOT_URLCONF = urls(ours, re_path("", index), THEIRS)
         [message] = endpoints.check_paths(None)
         assert message.id == "django_tmibff.E008"
         assert "/oidc/callback/" in message.msg
         assert "mozilla_django_oidc.urls" in message.hint
-        settings.ROOT_URLCONF = urls(ours, theirs, re_path("", index))
+        settings.ROOT_URLCONF = urls(ours, THEIRS, re_path("", index))
         assert endpoints.check_paths(None) == []
 
     def test_e1_a_project_without_paths(self, settings: Any) -> None:
@@ -535,11 +543,14 @@ def test_w017_a_sign_in_that_waits_for_good(settings: Any) -> None:
     assert sign_in.check_timeout(None) == []
 
 
-class MakesUsers(OIDCAuthenticationBackend):
-    """A site's own, as docs/checks.md has it."""
+def _backend_of_the_page() -> Any:
+    names: dict[str, Any] = {}
+    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    exec(code, names)  # noqa: S102  # ours
+    return names["Backend"]
 
-    def create_user(self, claims: Any) -> Any:
-        return self.UserModel.objects.create_user(email=claims["email"])
+
+MakesUsers = _backend_of_the_page()
 
 
 @pytest.mark.parametrize(
@@ -571,6 +582,12 @@ class TestNewUsers:
             assert sign_in.check_new_users(None) == []
         settings.OIDC_CREATE_USER = False
         assert sign_in.check_new_users(None) == []
+
+
+def test_w018_the_backend_of_the_page_makes_users_by_e_mail_address() -> None:
+    backend = MakesUsers()
+    backend.UserModel = SimpleNamespace(objects=SimpleNamespace(create_user=lambda email: email))
+    assert backend.create_user({"email": "alice@example.test"}) == "alice@example.test"
 
 
 def test_w018_the_usual_managers_are_called_as_they_want_it() -> None:

@@ -12,7 +12,7 @@ from mozilla_django_oidc.middleware import SessionRefresh
 
 from .. import middleware
 from ..conf import settings
-from .helpers import Checks, is_subclass, store_uses_cache
+from .helpers import Checks, is_subclass, oidc_is_used, store_uses_cache
 
 PATHS = {
     "tmibff-token": "/.well-known/bff-token",
@@ -120,11 +120,7 @@ def _path_problem(name: str, path: str) -> CheckMessage | None:
     try:
         found = reverse(name)
     except NoReverseMatch:
-        return CheckWarning(
-            f"No path of this site is named {name}.",
-            hint='Add to your paths, at the root: path("", include("django_tmibff.urls"))',
-            id="django_tmibff.W011",
-        )
+        return _unnamed(name, 'path("", include("django_tmibff.urls"))')
     at_root = "/" + found.removeprefix(get_script_prefix())
     if at_root != path:
         return Error(
@@ -139,15 +135,25 @@ def _path_problem(name: str, path: str) -> CheckMessage | None:
 
 
 def _callback_problem() -> CheckMessage | None:
-    """Return what hides the place to which the provider sends people back."""
+    """Return why nobody comes back from the provider, if something else is there, or nothing."""
+    if not oidc_is_used():
+        return None
     name = getattr(django_settings, "OIDC_AUTHENTICATION_CALLBACK_URL", _CALLBACK)
     try:
         path = reverse(name)
     except NoReverseMatch:
-        return None  # Somebody signs people in by other ways, or will see it at the first sign-in.
+        return _unnamed(name, 'path("oidc/", include("mozilla_django_oidc.urls"))')
     if _answers("/" + path.removeprefix(get_script_prefix())) == name:
         return None
     return _hidden(f"{path}, before the sign-in's callback does", "mozilla_django_oidc.urls")
+
+
+def _unnamed(name: str, urls: str) -> CheckMessage:
+    return CheckWarning(
+        f"No path of this site is named {name}.",
+        hint=f"Add to your paths, at the root: {urls}",
+        id="django_tmibff.W011",
+    )
 
 
 def _hidden(what: str, urls: str) -> CheckMessage:
