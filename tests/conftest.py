@@ -28,8 +28,8 @@ from tests.real.components import ComponentMissing
 from tests.real.session import DATABASE_SERVERS
 from tests.real.strict_server import StrictServer
 
-# Files whose tests take more than a minute together.
-LONGEST = ("test_real_attacks.py", "test_real_concurrency.py", "test_real_doctor.py")
+# Whose tests take some minutes together.
+LONGEST = ("test_real_attacks.py",)
 
 # How long an example takes is the machine's business. A fixture may serve many: each asks anew.
 hypothesis_settings.register_profile(
@@ -53,13 +53,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long: at the end all processes have something to do."""
-
-    def group(item: pytest.Item) -> int:
-        is_real = item.get_closest_marker("real") is not None
-        return 0 if item.path.name in LONGEST else 1 if is_real else 2
-
-    items.sort(key=group)
+    """Begin with what takes longest: at the end all processes have something to do."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

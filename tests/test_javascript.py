@@ -5,6 +5,7 @@ import re
 import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -615,9 +616,14 @@ def test_t6_many_refused_calls_ask_for_one_token(
 ) -> None:
     site.answers(TOKEN, given("old", origins=[api.origin]), given("new", origins=[api.origin]))
     tab.runs("getToken()")
-    api.answers("/orders", *[INVALID_TOKEN] * 5, Answer({"orders": []}))
-    call = f'tokenFetch("{api.origin}/orders").then((response) => response.status)'
-    assert tab.runs(f"Promise.all([{', '.join([call] * 5)}])") == [200] * 5
+    all_sent = threading.Event()
+    api.answers("/orders", *[replace(INVALID_TOKEN, held=all_sent)] * 5, Answer({"orders": []}))
+    # Of one and the same address Chromium asks one after the other.
+    call = f"(number) => tokenFetch(`{api.origin}/orders?${{number}}`).then((r) => r.status)"
+    tab.runs(f"void (window.calls = Promise.all([1, 2, 3, 4, 5].map({call})))")
+    wait_until(lambda: len(api.asked("/orders")) == 5, WAIT_SECONDS, "sent")
+    all_sent.set()
+    assert tab.runs("window.calls") == [200] * 5
     assert len(site.asked(TOKEN)) == 2
 
 
