@@ -209,8 +209,8 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
             request,
             found,
             max_age=None if begun is None else begun.max_age,
-            # SessionRefresh's own are silent too.
             resources=() if begun is None else begun.resources,
+            # SessionRefresh's own are silent too.
             lifts_pin=begun is not None and not begun.is_silent and http.is_top_level(request),
         )
         states.hand_over(request, found)
@@ -250,8 +250,10 @@ def _own_sign_in(
     if provider is None or provider.authorization_endpoint:
         return None
     url = http.own_sign_in()
-    if url is None or not asked.next:
-        return None if url is None else HttpResponseRedirect(url)
+    if url is None:
+        return None
+    if not asked.next:
+        return HttpResponseRedirect(url)
     if asked.prompt == "none":
         # It would ask the user.
         return HttpResponseRedirect(authorization.with_error(asked.next, "interaction_required"))

@@ -25,6 +25,7 @@ from ..exceptions import InvalidScope, InvalidTarget
 from .helpers import Checks, store_uses_cache
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
+_ALL_SETTINGS = "docs/settings.md has all settings and their types."
 _OF_CACHES = ("TMIBFF_CACHE_ALIAS", "TMIBFF_CACHE_SECONDS")
 
 # Files are shared on one host only, and their add() lets two be the first.
@@ -56,7 +57,7 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
     return [
         Error(
             problem,
-            hint="docs/settings.md has all settings and their types.",
+            hint=_ALL_SETTINGS,
             id="django_tmibff.E002",
         )
         for problem in filter(None, map(_problem, uses))
@@ -264,6 +265,4 @@ def _hides_failures(cache: BaseCache) -> bool:
 
 def _did_you_mean(name: str) -> str:
     [close] = get_close_matches(name, DEFAULTS, n=1) or [""]
-    return (
-        f"Did you mean {close}?" if close else "docs/settings.md has all settings and their types."
-    )
+    return f"Did you mean {close}?" if close else _ALL_SETTINGS
