@@ -230,7 +230,7 @@ class TestLaziness:
         ("de", "vor 3 Tagen|vor 1 Stunde|gerade eben|noch 2 Stunden|noch 40 s|1.000+"),
         ("es", "hace 3 días|hace 1 hora|ahora mismo|2 horas más|40 s más|1 000+"),
         ("fr", "il y a 3 jours|il y a 1 heure|à l\u2019instant|encore 2 heures|encore 40 s|1 000+"),
-        ("tr", "3 gün önce|1 saat önce|az önce|2 saat kaldı|40 sn kaldı|1.000+"),  # noqa: RUF001
+        ("tr", "3 gün önce|1 saat önce|az önce|2 saat kaldı|40 sn kaldı|1.000+"),  # noqa: RUF001  # Turkish
     ],
 )
 def test_figures_are_told_as_one_says_it_there(language: str, told: str) -> None:
