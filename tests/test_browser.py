@@ -418,10 +418,11 @@ def test_the_page_can_be_used_by_keyboard(visitor: Visitor) -> None:
 
 
 @pytest.fixture(scope="module")
-def busy(demo: Demo) -> Demo:
-    """The demo, with other people's sign-ins in all states."""
-    admin_data.fill(demo.plan.environment("app"), PROJECT)
-    return demo
+def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """A demo with sign-ins in all states, and none of the other tests' visitors in its lists."""
+    with Demo(tmp_path_factory.mktemp("busy")) as demo:
+        admin_data.fill(demo.plan.environment("app"), PROJECT)
+        yield demo
 
 
 def open_admin(visitor: Visitor) -> Page:
