@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.http import HttpRequest
 
 from .conf import Provider
@@ -18,7 +19,6 @@ from .conf import Provider
 MOST_OF_OTHER_SITES = 10
 # In a cookie of 4096 bytes, which browsers do not take larger, there must be room for the user's.
 _MOST_IN_COOKIE = 2
-_IN_COOKIE = "django.contrib.sessions.backends.signed_cookies"
 
 _KEY = "_tmibff_states"
 _MOZILLAS_KEY = "oidc_states"
@@ -46,7 +46,8 @@ class Begun:
 
 def make_room(request: HttpRequest) -> None:
     """Let the next sign-in push out another site's, rather than one that the user has begun."""
-    request.session[_MOZILLAS_KEY] = _without_surplus(_states(request, _MOZILLAS_KEY), room=1)
+    states = _states(request, _MOZILLAS_KEY)
+    request.session[_MOZILLAS_KEY] = _without_surplus(request, states, room=1)
 
 
 def keep(request: HttpRequest, state: str, provider: Provider, begun: Begun) -> None:
@@ -57,7 +58,7 @@ def keep(request: HttpRequest, state: str, provider: Provider, begun: Begun) -> 
         request.session[_MOZILLAS_KEY] = {**mozillas, state: entry}
         return
     request.session[_MOZILLAS_KEY] = mozillas
-    states = _without_surplus({**_states(request, _KEY), state: entry})
+    states = _without_surplus(request, {**_states(request, _KEY), state: entry})
     request.session[_KEY] = dict(_by_age(states)[-_most() :])
 
 
@@ -104,15 +105,15 @@ def _states(request: HttpRequest, key: str) -> States:
     return dict(request.session.get(key) or {})
 
 
-def _without_surplus(states: States, *, room: int = 0) -> States:
+def _without_surplus(request: HttpRequest, states: States, *, room: int = 0) -> States:
     foreign = [state for state, entry in _by_age(states) if _is_of_another_site(entry)]
-    surplus = foreign[: max(0, len(foreign) + room - min(_most_of_other_sites(), _most() // 2))]
+    surplus = foreign[: max(0, len(foreign) + room - _most_of_other_sites(request))]
     return {state: entry for state, entry in states.items() if state not in surplus}
 
 
-def _most_of_other_sites() -> int:
-    in_cookie = django_settings.SESSION_ENGINE == _IN_COOKIE
-    return _MOST_IN_COOKIE if in_cookie else MOST_OF_OTHER_SITES
+def _most_of_other_sites(request: HttpRequest) -> int:
+    in_cookie = isinstance(request.session, SignedCookies)
+    return min(_MOST_IN_COOKIE if in_cookie else MOST_OF_OTHER_SITES, _most() // 2)
 
 
 def _most() -> int:

@@ -298,8 +298,9 @@ def test_w007_a_callback_that_signs_out_whoever_is_sent_there(settings: Any, pat
 
 
 def test_w006_sessions_that_cannot_be_ended_from_elsewhere(settings: Any) -> None:
-    settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
-    assert ids(session.check_session_engine(None)) == ["django_tmibff.W006"]
+    for engine in ("django.contrib.sessions.backends.signed_cookies", "tests.cookie_sessions"):
+        settings.SESSION_ENGINE = engine
+        assert ids(session.check_session_engine(None)) == ["django_tmibff.W006"]
     settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
     assert session.check_session_engine(None) == []
 

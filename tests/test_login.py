@@ -246,11 +246,14 @@ class TestFromElsewhere:
             page.get(LOGIN, headers={"sec-fetch-site": "cross-site"})
         assert list(page.session["_tmibff_states"]) == asked(begun)["state"]
 
+    @pytest.mark.parametrize(
+        "engine", ["django.contrib.sessions.backends.signed_cookies", "tests.cookie_sessions"]
+    )
     def test_nor_does_it_fill_a_session_that_lives_in_its_cookie(
-        self, page: Page, provider: OpenIDProvider, settings: Any
+        self, page: Page, provider: OpenIDProvider, settings: Any, engine: str
     ) -> None:
         """Browsers leave out what is larger, and with it the sign-in that the user begins."""
-        settings.SESSION_ENGINE = "django.contrib.sessions.backends.signed_cookies"
+        settings.SESSION_ENGINE = engine
         for _ in range(20):
             elsewhere = {"next": f"/{secrets.token_urlsafe(740)}"}
             page.get(LOGIN, elsewhere, secure=True, headers={"sec-fetch-site": "cross-site"})

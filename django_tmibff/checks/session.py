@@ -3,10 +3,11 @@
 from typing import Any
 
 from django.conf import settings as django_settings
+from django.contrib.sessions.backends.signed_cookies import SessionStore as SignedCookies
 from django.core.checks import CheckMessage, Error, Info
 from django.core.checks import Warning as CheckWarning
 
-from .helpers import Checks
+from .helpers import Checks, is_subclass
 
 
 def check_session_cookie(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -65,7 +66,7 @@ def check_session_cookie_name(app_configs: Any, **kwargs: Any) -> list[CheckMess
 
 def check_session_engine(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """W006: the sessions cannot be ended from elsewhere."""
-    if django_settings.SESSION_ENGINE != "django.contrib.sessions.backends.signed_cookies":
+    if not is_subclass(f"{django_settings.SESSION_ENGINE}.SessionStore", SignedCookies):
         return []
     return [
         CheckWarning(
