@@ -351,7 +351,7 @@ def test_w009_tokens_in_the_session(settings: Any, name: str) -> None:
 
 
 class TestPaths:
-    """E1: E007, E008 and W011."""
+    """E1: E007, E008, W011 and W019."""
 
     def test_e1_at_the_root_all_is_well(self) -> None:
         assert endpoints.check_paths(None) == []
@@ -395,6 +395,28 @@ class TestPaths:
         assert "mozilla_django_oidc.urls" in message.hint
         settings.ROOT_URLCONF = urls(ours, THEIRS, re_path("", index))
         assert endpoints.check_paths(None) == []
+
+    @pytest.mark.parametrize("prefixed", [True, False])
+    def test_w019_a_callback_for_each_language(self, settings: Any, prefixed: bool) -> None:
+        assert endpoints.check_callback_language(None) == []
+        theirs = i18n_patterns(THEIRS, prefix_default_language=prefixed)
+        settings.ROOT_URLCONF = urls(path("", include("django_tmibff.urls")), *theirs)
+        settings.LANGUAGES = [("de", "German"), ("en", "English")]
+        settings.LANGUAGE_CODE = "en"
+        [message] = endpoints.check_callback_language(None)
+        assert message.id == "django_tmibff.W019"
+        assert ("/en/oidc/callback/" if prefixed else " /oidc/callback/") in message.msg
+        assert "/de/oidc/callback/" in message.msg
+
+    def test_nothing_of_it_where_there_is_one_or_none(self, settings: Any) -> None:
+        settings.ROOT_URLCONF = urls(path("", include("django_tmibff.urls")))
+        assert endpoints.check_callback_language(None) == []
+        settings.ROOT_URLCONF = urls(*i18n_patterns(THEIRS))
+        settings.LANGUAGES = [("de", "German")]
+        assert endpoints.check_callback_language(None) == []
+        settings.LANGUAGES = [("de", "German"), ("en", "English")]
+        del settings.OIDC_OP_AUTHORIZATION_ENDPOINT
+        assert endpoints.check_callback_language(None) == []
 
     def test_e1_a_project_without_paths(self, settings: Any) -> None:
         settings.ROOT_URLCONF = None

@@ -8,6 +8,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
 from django.urls import NoReverseMatch, Resolver404, get_script_prefix, resolve, reverse
+from django.utils.translation import override
 from mozilla_django_oidc.middleware import SessionRefresh
 
 from .. import middleware
@@ -44,6 +45,22 @@ def check_paths(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
         return []
     problems = (_path_problem(name, path) for name, path in PATHS.items())
     return [problem for problem in (*problems, _callback_problem()) if problem is not None]
+
+
+def check_callback_language(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """W019: the sign-in's callback has another path for each language (B1)."""
+    paths = _callbacks_of_languages() if oidc_is_used() else set()
+    if len(paths) < 2:
+        return []
+    return [
+        CheckWarning(
+            "The sign-in's callback has another path for each language, such as"
+            f" {' and '.join(sorted(paths))}: a provider sends nobody to one that is not"
+            " registered there.",
+            hint="Include mozilla_django_oidc.urls outside of i18n_patterns.",
+            id="django_tmibff.W019",
+        )
+    ]
 
 
 def check_script_name(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -100,6 +117,7 @@ def check_fast_path(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 CHECKS: Checks = (
     (check_session_refresh, {}),
     (check_paths, {}),
+    (check_callback_language, {}),
     (check_script_name, {}),
     (check_cors, {}),
     (check_fast_path, {}),
@@ -138,7 +156,7 @@ def _callback_problem() -> CheckMessage | None:
     """Return why nobody comes back from the provider, if something else is there, or nothing."""
     if not oidc_is_used():
         return None
-    name = getattr(django_settings, "OIDC_AUTHENTICATION_CALLBACK_URL", _CALLBACK)
+    name = _callback_name()
     try:
         path = reverse(name)
     except NoReverseMatch:
@@ -146,6 +164,18 @@ def _callback_problem() -> CheckMessage | None:
     if _answers("/" + path.removeprefix(get_script_prefix())) == name:
         return None
     return _hidden(f"{path}, before the sign-in's callback does", "mozilla_django_oidc.urls")
+
+
+def _callback_name() -> str:
+    return getattr(django_settings, "OIDC_AUTHENTICATION_CALLBACK_URL", _CALLBACK)
+
+
+def _callbacks_of_languages() -> set[str]:
+    paths = set()
+    for code, _ in django_settings.LANGUAGES[:2]:  # At most one of two goes without a prefix.
+        with override(code), suppress(NoReverseMatch):  # That is W011's.
+            paths.add(reverse(_callback_name()))
+    return paths
 
 
 def _unnamed(name: str, urls: str) -> CheckMessage:
