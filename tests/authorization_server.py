@@ -3,9 +3,7 @@
 import requests_mock
 
 from django_tmibff.testing import wire
-
-ISSUER = "https://op.example"
-TOKEN_ENDPOINT = f"{ISSUER}/token"
+from tests.addresses import ISSUER
 
 
 class AuthorizationServer(wire.AuthorizationServer):

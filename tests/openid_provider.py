@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.conf import settings
 from django.http import HttpResponse
 
-from tests.authorization_server import ISSUER, AuthorizationServer
+from tests.addresses import ISSUER
+from tests.authorization_server import AuthorizationServer
 from tests.page import Page
 
 __all__ = ["ISSUER", "OpenIDProvider"]

@@ -9,6 +9,7 @@ from django.test import Client
 
 from django_tmibff.models import TokenSet
 from django_tmibff.testing import FETCH, keep_tokens
+from tests.proofs import PageKey
 
 TOKEN = "/.well-known/bff-token"
 SESSION_INFO = "/.well-known/bff-sessioninfo"
@@ -86,3 +87,22 @@ class Page(Client):
         merged = {**SIGN_IN, **(token_response or {})}
         sent = {name: value for name, value in merged.items() if value is not ...}
         return keep_tokens(self, sent, **options)
+
+
+class ProvingPage(Page):
+    """A page that makes a proof for each token that it asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.key = PageKey()
+
+    def fetch(
+        self,
+        path: str = TOKEN,
+        query: Any = None,
+        *,
+        headers: dict[str, str] | None = None,
+        **options: Any,
+    ) -> HttpResponse:
+        proof = {"DPoP": self.key.proof()} if path == TOKEN else {}
+        return super().fetch(path, query, headers={**proof, **(headers or {})}, **options)

@@ -9,29 +9,8 @@ from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
-from django.http import HttpResponse
 
-from tests.authorization_server import TOKEN_ENDPOINT
-from tests.page import TOKEN, Page
-
-
-class ProvingPage(Page):
-    """A page that makes a proof for each token that it asks for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.key = PageKey()
-
-    def fetch(
-        self,
-        path: str = TOKEN,
-        query: Any = None,
-        *,
-        headers: dict[str, str] | None = None,
-        **options: Any,
-    ) -> HttpResponse:
-        proof = {"DPoP": self.key.proof()} if path == TOKEN else {}
-        return super().fetch(path, query, headers={**proof, **(headers or {})}, **options)
+from tests.addresses import TOKEN_ENDPOINT
 
 
 class PageKey:

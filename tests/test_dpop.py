@@ -24,7 +24,7 @@ from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import InvalidDpopProof
 from django_tmibff.models import TokenSet
-from tests.authorization_server import ISSUER, TOKEN_ENDPOINT
+from tests.addresses import ISSUER, TOKEN_ENDPOINT
 from tests.openid_provider import OpenIDProvider
 from tests.page import SESSION_INFO, TOKEN, Page
 from tests.proofs import PageKey

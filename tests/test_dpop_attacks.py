@@ -18,7 +18,7 @@ from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import AuthorizationServerRefused, BearerRefused, InvalidDpopProof
 from django_tmibff.models import Note
-from tests.authorization_server import TOKEN_ENDPOINT
+from tests.addresses import TOKEN_ENDPOINT
 from tests.page import TOKEN, Page
 from tests.proofs import PageKey
 from tests.sealed import contents_of

@@ -21,8 +21,7 @@ from django_tmibff.conf import settings as our_settings
 from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
 from django_tmibff.models import TokenSet
 from tests.openid_provider import ISSUER, OpenIDProvider
-from tests.page import SESSION_INFO, TOKEN, Page
-from tests.proofs import ProvingPage
+from tests.page import SESSION_INFO, TOKEN, Page, ProvingPage
 
 pytestmark = pytest.mark.django_db
 

@@ -39,4 +39,5 @@ def main() -> None:
     PAGE.write_text(page_with_tables(PAGE.read_text(), found))
 
 
-main()
+if __name__ == "__main__":
+    main()
