@@ -105,10 +105,5 @@ WEAKENED = Setup(
 )
 # The attackers bring sound proofs of a key of theirs: whoever got past the guard would have it
 # pinned, and tokens bound to it.
-DPOP = Setup(
-    "dpop",
-    origins=(CROSS_SITE, SIBLING),
-    navigating=(),
-    settings={"OPEN_TO_ALL": True, "TMIBFF_DPOP": "required"},
-)
+DPOP = Setup("dpop", settings={"OPEN_TO_ALL": True, "TMIBFF_DPOP": "required"})
 SETUPS = (WORST, LAX, STRICT, OPEN, DPOP, WEAKENED)
