@@ -13,6 +13,9 @@ from django.utils.encoding import force_bytes
 
 from .conf import settings
 
+#: In TMIBFF_ENCRYPTION_KEYS: the keys that are used where that is not set.
+OF_SECRET_KEY = "SECRET_KEY"  # noqa: S105  # The name of a setting.
+
 
 class CannotUnsealError(Exception):
     """What was stored does not open: wrong key, tampered with, or truncated."""
@@ -56,24 +59,23 @@ def _all(fernets: tuple[Fernet, ...]) -> MultiFernet:
 
 def _fernets() -> tuple[Fernet, ...]:
     """Return one for each key, the newest first."""
-    if own := settings.encryption_keys:
-        return _given(own)
-    return _derived((django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS))
+    secrets = (django_settings.SECRET_KEY, *django_settings.SECRET_KEY_FALLBACKS)
+    return _made_of(settings.encryption_keys or (OF_SECRET_KEY,), secrets)
 
 
 @lru_cache(maxsize=4)
-def _given(keys: Sequence[str | bytes]) -> tuple[Fernet, ...]:
+def _made_of(keys: Sequence[str | bytes], secrets: Sequence[str | bytes]) -> tuple[Fernet, ...]:
     try:
-        return tuple(Fernet(key) for key in keys)
+        return tuple(
+            Fernet(each)
+            for key in keys
+            for each in (map(_derive, secrets) if key == OF_SECRET_KEY else (key,))
+        )
     except ValueError:
         raise ImproperlyConfigured(
-            "TMIBFF_ENCRYPTION_KEYS must hold keys made by cryptography's Fernet.generate_key()."
+            "TMIBFF_ENCRYPTION_KEYS must hold keys made by cryptography's Fernet.generate_key();"
+            f" {OF_SECRET_KEY!r} stands for those that are made of SECRET_KEY."
         ) from None
-
-
-@lru_cache(maxsize=4)
-def _derived(secrets: Sequence[str | bytes]) -> tuple[Fernet, ...]:
-    return tuple(Fernet(_derive(secret)) for secret in secrets)
 
 
 def _derive(secret: str | bytes) -> bytes:

@@ -619,7 +619,9 @@ def test_w018_the_usual_managers_are_called_as_they_want_it() -> None:
 
 def test_i002_keys_of_the_secret_key_alone(settings: Any) -> None:
     assert ids(values.check_encryption_keys(None)) == ["django_tmibff.I002"]
-    settings.TMIBFF_ENCRYPTION_KEYS = [Fernet.generate_key()]
+    settings.TMIBFF_ENCRYPTION_KEYS = ["SECRET_KEY", Fernet.generate_key()]
+    assert ids(values.check_encryption_keys(None)) == ["django_tmibff.I002"]
+    settings.TMIBFF_ENCRYPTION_KEYS = [Fernet.generate_key(), "SECRET_KEY"]
     assert values.check_encryption_keys(None) == []
 
 

@@ -73,6 +73,30 @@ class TestKeys:
         with pytest.raises(crypto.CannotUnsealError):
             crypto.unseal(sealed)
 
+    def test_a_site_goes_over_to_keys_of_its_own_in_steps(self, settings: Any) -> None:
+        """Processes of one step open what those of the next one have sealed, and the other way."""
+        new = Fernet.generate_key().decode()
+        steps = [None, ["SECRET_KEY", new], [new, "SECRET_KEY"]]
+        sealed = []
+        for keys in (*steps, *reversed(steps[1:])):
+            settings.TMIBFF_ENCRYPTION_KEYS = keys
+            sealed.append(crypto.seal(b"x"))
+            assert {crypto.unseal(each) for each in sealed} == {b"x"}
+        settings.TMIBFF_ENCRYPTION_KEYS = [new, "SECRET_KEY"]
+        resealed = crypto.reseal(sealed[0])
+        assert crypto.is_current(resealed)
+        settings.TMIBFF_ENCRYPTION_KEYS = [new]
+        assert crypto.unseal(resealed) == b"x"
+        with pytest.raises(crypto.CannotUnsealError):
+            crypto.unseal(sealed[0])
+
+    def test_fallbacks_of_the_secret_key_come_along(self, settings: Any) -> None:
+        sealed = crypto.seal(b"x")
+        settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+        settings.SECRET_KEY = "another" * 10
+        settings.TMIBFF_ENCRYPTION_KEYS = [Fernet.generate_key().decode(), "SECRET_KEY"]
+        assert crypto.unseal(sealed) == b"x"
+
     @pytest.mark.parametrize("key", ["short", "", b"x" * 44, "ä" * 44])
     def test_a_key_that_is_none_is_said_so_without_showing_it(
         self, settings: Any, key: Any

@@ -100,13 +100,14 @@ def check_setting_names(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 def check_encryption_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """I002: what seals the tokens is made of ``SECRET_KEY``."""
-    if settings.encryption_keys:
+    if settings.encryption_keys and settings.encryption_keys[0] != crypto.OF_SECRET_KEY:
         return []
     return [
         Info(
             "The tokens are sealed with keys made of SECRET_KEY: who has the one has the other, and"
             " a new SECRET_KEY without the old one in SECRET_KEY_FALLBACKS loses all tokens.",
-            hint="Set TMIBFF_ENCRYPTION_KEYS to a list of one key, from Fernet.generate_key().",
+            hint="Set TMIBFF_ENCRYPTION_KEYS to a list of one key, from Fernet.generate_key();"
+            " docs/keys.md says how not to lose the tokens that are stored already.",
             id="django_tmibff.I002",
         )
     ]
