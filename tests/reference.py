@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import django
-from django.core.checks import Tags, run_checks
+from django.core.checks import run_checks
 from django.core.management import load_command_class
 from django.core.management.base import BaseCommand
 from django.test import override_settings
@@ -141,9 +141,8 @@ def _found(name: str) -> str:
 
 
 def _messages() -> Iterator[tuple[str, str]]:
-    for message in run_checks(tags=[Tags.security], include_deployment_checks=True):
-        if str(message.id).startswith("django_tmibff."):
-            yield str(message.id).removeprefix("django_tmibff."), message.msg
+    for message in run_checks(tags=["django_tmibff"], include_deployment_checks=True):
+        yield str(message.id).removeprefix("django_tmibff."), message.msg
 
 
 def _member(match: re.Match[str]) -> str:

@@ -13,7 +13,7 @@ from mozilla_django_oidc.middleware import SessionRefresh
 
 from .. import middleware
 from ..conf import settings
-from .helpers import Checks, is_subclass, oidc_is_used, store_uses_cache
+from .helpers import SECURITY, Checks, is_subclass, oidc_is_used, store_uses_cache
 
 PATHS = {
     "tmibff-token": "/.well-known/bff-token",
@@ -119,7 +119,7 @@ CHECKS: Checks = (
     (check_paths, {}),
     (check_callback_language, {}),
     (check_script_name, {}),
-    (check_cors, {}),
+    (check_cors, SECURITY),
     (check_fast_path, {}),
 )
 

@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 from .. import client_auth, crypto, policy, stores
 from ..conf import DEFAULT_PROVIDER, DEFAULTS, settings
 from ..exceptions import InvalidScope, InvalidTarget
-from .helpers import Checks, store_uses_cache
+from .helpers import SECURITY, Checks, store_uses_cache
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
 _ALL_SETTINGS = "docs/settings.md has all settings and their types."
@@ -113,11 +113,11 @@ def check_encryption_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 
 
 CHECKS: Checks = (
-    (check_settings_usable, {}),
-    (check_cache, {}),
+    (check_settings_usable, SECURITY),
+    (check_cache, SECURITY),
     (check_store_fits_cache, {}),
     (check_setting_names, {}),
-    (check_encryption_keys, {"deploy": True}),
+    (check_encryption_keys, {**SECURITY, "deploy": True}),
 )
 
 
