@@ -43,7 +43,7 @@ WRONG: dict[str, Any] = {
     "TMIBFF_SESSION_INFO_CLAIMS": "name",
     "TMIBFF_CLIENT_AUTH": {"method": "none"},
     "TMIBFF_PROVIDERS": {"partner": {"no": "member"}},
-    "TMIBFF_WARM_SKIPS": ["nowhere.Middleware"],
+    "TMIBFF_WARM_SKIPS": "nowhere.Middleware",
     "TMIBFF_DPOP": "perhaps",
     **{name: -1 for name, default in conf.DEFAULTS.items() if type(default) is int},
 }

@@ -47,7 +47,8 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         _use_origins,
         _use_required_header,
         _use_end_session,
-        _use_session_info_claims,
+        partial(_texts, "TMIBFF_SESSION_INFO_CLAIMS"),
+        partial(_texts, "TMIBFF_WARM_SKIPS"),
         _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
@@ -162,10 +163,6 @@ def _use_required_header() -> None:
 def _use_end_session() -> None:
     if not isinstance(settings.end_session_on_invalid_grant, bool):
         raise ImproperlyConfigured("TMIBFF_END_SESSION_ON_INVALID_GRANT must be True or False.")
-
-
-def _use_session_info_claims() -> None:
-    _texts("TMIBFF_SESSION_INFO_CLAIMS")
 
 
 def _texts(name: str) -> list[str]:
