@@ -438,7 +438,7 @@ class TestScriptName:
 
     @pytest.mark.django_db
     def test_e1_what_the_proxy_hands_over_is_answered(self, settings: Any) -> None:
-        """As docs/checks.md has it: the path as it came, without the prefix."""
+        """As docs/deployment.md has it: the path as it came, without the prefix."""
         settings.FORCE_SCRIPT_NAME = "/shop"
         environ = {
             "PATH_INFO": TOKEN,

@@ -74,7 +74,7 @@ def check_script_name(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             f"FORCE_SCRIPT_NAME puts this site below {prefix}, and pages look for the endpoints at"
             " the host's root.",
             hint=f"Let the proxy hand {' and '.join(PATHS.values())} over to this site too: see"
-            " docs/checks.md. Then silence this check.",
+            " docs/deployment.md. Then silence this check.",
             id="django_tmibff.W012",
         )
     ]
