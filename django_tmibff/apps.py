@@ -18,4 +18,6 @@ class TMIBFFConfig(AppConfig):
         receivers.connect()
         deferral.connect()
         for check, options in checks.CHECKS:
-            django_checks.register(check, django_checks.Tags.security, **options)
+            # By the first all of them are run, and no other.
+            tags = (self.label, *options.get("tags", ()))
+            django_checks.register(check, *tags, deploy=options.get("deploy", False))

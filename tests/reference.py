@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import django
-from django.core.checks import Tags, run_checks
+from django.core.checks import run_checks
 from django.core.management import load_command_class
 from django.core.management.base import BaseCommand
 from django.test import override_settings
@@ -43,7 +43,7 @@ WRONG: dict[str, Any] = {
     "TMIBFF_SESSION_INFO_CLAIMS": "name",
     "TMIBFF_CLIENT_AUTH": {"method": "none"},
     "TMIBFF_PROVIDERS": {"partner": {"no": "member"}},
-    "TMIBFF_WARM_SKIPS": ["nowhere.Middleware"],
+    "TMIBFF_WARM_SKIPS": "nowhere.Middleware",
     "TMIBFF_DPOP": "perhaps",
     **{name: -1 for name, default in conf.DEFAULTS.items() if type(default) is int},
 }
@@ -141,9 +141,8 @@ def _found(name: str) -> str:
 
 
 def _messages() -> Iterator[tuple[str, str]]:
-    for message in run_checks(tags=[Tags.security], include_deployment_checks=True):
-        if str(message.id).startswith("django_tmibff."):
-            yield str(message.id).removeprefix("django_tmibff."), message.msg
+    for message in run_checks(tags=["django_tmibff"], include_deployment_checks=True):
+        yield str(message.id).removeprefix("django_tmibff."), message.msg
 
 
 def _member(match: re.Match[str]) -> str:

@@ -1,5 +1,6 @@
 """System checks: each id, its hint, and when it is silent."""
 
+import ast
 import json
 import re
 import secrets
@@ -113,6 +114,8 @@ class TestSessionRefresh:
         ("TMIBFF_END_SESSION_ON_INVALID_GRANT", "no", "TMIBFF_END_SESSION_ON_INVALID_GRANT"),
         ("TMIBFF_SESSION_INFO_CLAIMS", "name", "TMIBFF_SESSION_INFO_CLAIMS"),
         ("TMIBFF_SESSION_INFO_CLAIMS", None, "TMIBFF_SESSION_INFO_CLAIMS"),
+        ("TMIBFF_WARM_SKIPS", "tenants.Middleware", "TMIBFF_WARM_SKIPS"),
+        ("TMIBFF_WARM_SKIPS", None, "TMIBFF_WARM_SKIPS"),
         ("TMIBFF_REFRESH_MARGIN", "soon", "TMIBFF_REFRESH_MARGIN"),
         ("TMIBFF_AS_TIMEOUT", -1, "TMIBFF_AS_TIMEOUT"),
     ],
@@ -435,7 +438,7 @@ class TestScriptName:
 
     @pytest.mark.django_db
     def test_e1_what_the_proxy_hands_over_is_answered(self, settings: Any) -> None:
-        """As docs/checks.md has it: the path as it came, without the prefix."""
+        """As docs/deployment.md has it: the path as it came, without the prefix."""
         settings.FORCE_SCRIPT_NAME = "/shop"
         environ = {
             "PATH_INFO": TOKEN,
@@ -640,23 +643,66 @@ def test_all_are_registered_and_silent_on_this_project(settings: Any) -> None:
     registered = django_checks.registry.registry
     ours = {check for check, _options in CHECKS}
     assert ours <= {*registered.get_checks(include_deployment_checks=True)}
+    assert all("django_tmibff" in check.tags for check in ours)
     found = django_checks.run_checks(include_deployment_checks=True)
     heard = [message for message in found if not message.is_silenced()]
     assert [message for message in heard if message.id.startswith("django_tmibff")] == []
 
 
+LEVELS = {"Error": "E", "CheckWarning": "W", "Info": "I"}
+ID = re.compile(r"\b[EWI]\d{3}\b")
+
+
+def messages_in_the_source() -> list[tuple[str, str]]:
+    """Return the class of each message that a check makes, and its id."""
+    modules = (ast.parse(file.read_text()) for file in Path(checks.__file__).parent.glob("*.py"))
+    calls = (node for module in modules for node in ast.walk(module) if isinstance(node, ast.Call))
+    return [
+        (ast.unparse(call.func), ast.literal_eval(word.value).removeprefix("django_tmibff."))
+        for call in calls
+        for word in call.keywords
+        if word.arg == "id"
+    ]
+
+
+def test_the_level_of_each_is_the_letter_of_its_id() -> None:
+    assert [one for one in messages_in_the_source() if LEVELS.get(one[0]) != one[1][0]] == []
+
+
+def heard(*, deploy: bool) -> set[tuple[str, str]]:
+    """Return the id and the text of each message of ours."""
+    found = django_checks.run_checks(tags=["django_tmibff"], include_deployment_checks=deploy)
+    return {(message.id.removeprefix("django_tmibff."), message.msg) for message in found}
+
+
+def test_those_marked_in_the_documentation_wait_for_a_deployment(settings: Any) -> None:
+    settings.SESSION_COOKIE_SECURE = settings.SESSION_COOKIE_HTTPONLY = False
+    settings.OIDC_OP_REVOCATION_ENDPOINT = None
+    waited = sorted(heard(deploy=True) - heard(deploy=False))
+    page = PAGE.read_text().split("\n### ")[1:]
+    marked = sorted(section[:4] for section in page if "*deploy*" in section)
+    assert [id_ for id_, _ in waited] == marked == ["I001", "I002", "I003", "W001"]
+    assert waited[-1][1].startswith("SESSION_COOKIE_SECURE ")
+    ours = {check for check, options in CHECKS if options.get("deploy")}
+    assert len(ours) == len(waited)
+
+
 class TestDocumentation:
     """docs/checks.md."""
 
-    IDS = re.compile(r"django_tmibff\.([EWI]\d{3})")
-
     def test_it_has_a_section_for_each_id_and_for_no_other(self) -> None:
-        modules = Path(checks.__file__).parent.glob("*.py")
-        given = {found for module in modules for found in self.IDS.findall(module.read_text())}
+        given = {id_ for _, id_ in messages_in_the_source()}
         sections = re.findall(r"^### ([EWI]\d{3})\b", PAGE.read_text(), re.MULTILINE)
         assert sections == sorted(sections, key=lambda one: ("EWI".index(one[0]), one))
         assert set(sections) == given
         assert len(sections) == len(given)
+
+    def test_it_lists_those_about_security(self) -> None:
+        secured = [check for check, options in CHECKS if "tags" in options]
+        assert all({"django_tmibff", "security"} == {*check.tags} for check in secured)
+        ids = {id_ for check in secured for id_ in ID.findall((check.__doc__ or "").split(".")[0])}
+        [_, listed] = PAGE.read_text().partition("\n## ")[0].split("tag `security` too:")
+        assert set(ID.findall(listed)) == ids
 
     def test_each_id_has_a_test(self) -> None:
         """Its name stands in one of them."""

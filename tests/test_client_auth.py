@@ -91,7 +91,7 @@ def assert_assertion(request: Any, key: Any, alg: str, audience: str = ISSUER) -
 
 
 class TestSecrets:
-    def test_in_the_header_both_halves_are_form_encoded(
+    def test_b3_in_the_header_both_halves_are_form_encoded(
         self, round_trip: Any, settings: Any
     ) -> None:
         settings.TMIBFF_CLIENT_AUTH = {"method": "client_secret_basic"}
@@ -107,7 +107,7 @@ class TestSecrets:
             assert (unquote_plus(user), unquote_plus(password)) == (ODD_ID, ODD_SECRET)
             assert not {"client_id", "client_secret"} & set(form(request))
 
-    def test_in_the_form(self, round_trip: Any, settings: Any) -> None:
+    def test_b3_in_the_form(self, round_trip: Any, settings: Any) -> None:
         settings.TMIBFF_CLIENT_AUTH = {"method": "client_secret_post"}
         for request in round_trip():
             assert form(request)["client_secret"] == "canary-client-secret"
@@ -121,7 +121,7 @@ class TestSecrets:
         for request in round_trip():
             assert ("Authorization" in request.headers) is basic
 
-    def test_a_jwt_signed_with_it(self, round_trip: Any, settings: Any) -> None:
+    def test_b3_a_jwt_signed_with_it(self, round_trip: Any, settings: Any) -> None:
         settings.OIDC_RP_CLIENT_SECRET = "canary" * 12
         settings.TMIBFF_CLIENT_AUTH = {"method": "client_secret_jwt", "alg": "HS512"}
         for request in round_trip():
@@ -131,7 +131,7 @@ class TestSecrets:
 class TestPrivateKeys:
     @pytest.mark.parametrize("alg", KEYS)
     @pytest.mark.parametrize("form_of_key", ["pem", "jwk"])
-    def test_each_request_carries_a_signed_assertion(
+    def test_b3_each_request_carries_a_signed_assertion(
         self, round_trip: Any, settings: Any, alg: str, form_of_key: str
     ) -> None:
         key = KEYS[alg]
@@ -151,7 +151,7 @@ class TestPrivateKeys:
         ]
         assert len(set(names)) == 3
 
-    def test_a_client_with_a_key_needs_no_secret(self, round_trip: Any, settings: Any) -> None:
+    def test_b3_a_client_with_a_key_needs_no_secret(self, round_trip: Any, settings: Any) -> None:
         del settings.OIDC_RP_CLIENT_SECRET
         settings.TMIBFF_CLIENT_AUTH = {"method": "private_key_jwt", "key": pem(RSA)}
         for request in round_trip():
@@ -211,7 +211,7 @@ class TestMutualTls:
         return make_certificate(tmp_path)
 
     @pytest.mark.parametrize("pair", [tuple, list])
-    def test_the_connection_has_the_certificate_and_the_form_the_client(
+    def test_b3_the_connection_has_the_certificate_and_the_form_the_client(
         self, round_trip: Any, settings: Any, paths: Paths, pair: Any
     ) -> None:
         settings.TMIBFF_CLIENT_AUTH = {"method": "tls_client_auth", "certificate": pair(paths)}

@@ -617,11 +617,19 @@ class TestObstacles:
         settings.MIDDLEWARE = ["site.tenants.Middleware"]
         assert endpoints.check_fast_path(None) == []
 
+    def test_w008_what_is_no_list_is_left_to_e002(self, settings: Any) -> None:
+        settings.TMIBFF_WARM_SKIPS = None
+        assert endpoints.check_fast_path(None) == []
+
     def test_w008_a_window_needs_a_cache(self, settings: Any) -> None:
         settings.TMIBFF_USER_CHECK_SECONDS = 10
         settings.TMIBFF_STORE = "django_tmibff.stores.db"
         [message] = endpoints.check_fast_path(None)
-        assert "TMIBFF_USER_CHECK_SECONDS" in message.msg
+        assert (message.id, message.msg) == (
+            "django_tmibff.W008",
+            "TMIBFF_USER_CHECK_SECONDS means nothing: it needs a store with a cache.",
+        )
+        assert "TMIBFF_STORE" in message.hint
         settings.TMIBFF_STORE = "django_tmibff.stores.cache"
         assert endpoints.check_fast_path(None) == []
 

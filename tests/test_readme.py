@@ -1,5 +1,6 @@
 """The README: what is in it is done, in a project made by ``django-admin startproject``."""
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -28,6 +29,10 @@ SHELL, JAVASCRIPT, PYTHON = (
 FILES = {match[1]: code for code in PYTHON if (match := re.match(r"# (\w+\.py)\n", code))}
 FETCHES, MODULE, ASKS = JAVASCRIPT
 STORES, GETS = (code for code in PYTHON if code not in FILES.values())
+COMMANDS = {
+    command.split()[0]: command.split()
+    for command in re.findall(r"`(?:python )?manage\.py ([^`]+)`", README.read_text())
+}
 RESOURCE = "https://api.example/orders"
 ENVIRONMENT = {"DJANGO_SETTINGS_MODULE": "tearoom.settings", "TESTPROJECT_SETTINGS": "{}"}
 MANAGE = (sys.executable, "manage.py")
@@ -42,21 +47,27 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
 
 
 @pytest.fixture(scope="module")
-def site(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The origin of a new project with the README's code in it."""
+def project(demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a new project with the README's code in it."""
     folder = tmp_path_factory.mktemp("site")
     project = folder / "tearoom"
     run([sys.executable, "-m", "django", "startproject", "tearoom"], cwd=folder, env=ENVIRONMENT)
     for name, code in FILES.items():
         _paste(project / "tearoom" / name, code, demo.idp)
     _append(project / "tearoom" / "settings.py", f"TMIBFF_ORIGINS = [{demo.api!r}]")
-    run([*MANAGE, "migrate", "--verbosity=0"], cwd=project, env=ENVIRONMENT)
+    run([*MANAGE, *COMMANDS["migrate"]], cwd=project, env=ENVIRONMENT)
     run([*MANAGE, "check", "--fail-level=WARNING"], cwd=project, env=ENVIRONMENT)
+    return project
+
+
+@pytest.fixture(scope="module")
+def site(demo: Demo, project: Path) -> Iterator[str]:
+    """The project's origin."""
     port = demo.app.rpartition(":")[2]
     with Server(
         "runserver",
         [*MANAGE, "runserver", "--noreload", f"127.0.0.1:{port}"],
-        folder=folder,
+        folder=project.parent,
         ready=lambda: answers_http(demo.app),
         cwd=project,
         env=ENVIRONMENT,
@@ -126,7 +137,40 @@ def test_its_module_sends_who_is_not_signed_in_to_sign_in(site: str, demo: Demo,
     tab.wait_for_url(f"{demo.idp}/**")
 
 
-def _do(code: str, **names: Any) -> None:
+@pytest.mark.real
+class TestCommands:
+    """What it has ``manage.py`` do, but for what made the project's tables."""
+
+    @pytest.fixture
+    def said(self, project: Path, demo: Demo, name: str) -> str:
+        """What the command prints in the README's project; it ends with status 0."""
+        command = [word.replace("https://op.example", demo.idp) for word in COMMANDS[name]]
+        return run([*MANAGE, *command], cwd=project, env=ENVIRONMENT)
+
+    def test_there_is_no_other(self) -> None:
+        assert COMMANDS.keys() == {"migrate", "tmibff_discover", "check", "tmibff_doctor"}
+
+    @pytest.mark.parametrize("name", ["tmibff_discover"])
+    def test_it_prints_the_settings_for_a_provider(self, said: str, demo: Demo) -> None:
+        there: dict[str, Any] = {"INSTALLED_APPS": []}
+        _do(FILES["settings.py"].replace("https://op.example", demo.idp), there)
+        lines = (line.split(" = ") for line in said.splitlines() if line.startswith("OIDC_"))
+        printed = {name: ast.literal_eval(value) for name, value in lines}
+        ours = {name: value for name, value in there.items() if name.startswith("OIDC_")}
+        assert len(ours) > 10
+        assert ours.items() <= printed.items()
+
+    @pytest.mark.parametrize("name", ["check"])
+    def test_it_says_what_the_settings_lack(self, said: str) -> None:
+        for id_ in ("W001", "I001", "I002"):
+            assert f"(django_tmibff.{id_})" in said
+
+    @pytest.mark.parametrize("name", ["tmibff_doctor"])
+    def test_it_tries_them_against_the_real_thing(self, said: str, demo: Demo) -> None:
+        assert f"The metadata of {demo.idp} is sound." in said
+
+
+def _do(code: str, names: dict[str, Any]) -> None:
     exec(code, names)  # noqa: S102  # the README's own
 
 
@@ -148,7 +192,7 @@ def test_the_code_for_another_sign_in_works(page: Page, user: Any, settings: Any
     request = page.request_of(user)
     values = iter(["given", "refresh", "openid", "alice-there", "Alice"])
     code = re.sub("…", lambda _: next(values), STORES)
-    _do(code, login=login, request=request, user=user)
+    _do(code, {"login": login, "request": request, "user": user})
     request.session.save()
     page.cookies[settings.SESSION_COOKIE_NAME] = request.session.session_key
     info = page.fetch(SESSION_INFO).json()
@@ -163,7 +207,7 @@ def test_the_code_for_the_server_calls_the_api_with_a_token(
     settings.TMIBFF_RESOURCES = [RESOURCE]
     request: HttpRequest = signed_in().request_of(user)
     called = authorization_server.mocker.get(RESOURCE, json=[])
-    _do(f"from django_tmibff import tokens\n{GETS}", request=request, requests=requests)
+    _do(f"from django_tmibff import tokens\n{GETS}", {"request": request, "requests": requests})
     assert called.last_request.headers["Authorization"].startswith("Bearer fresh-")
 
 
@@ -177,6 +221,18 @@ def test_each_of_its_commands_is_a_target_of_make_or_what_the_package_s_own_try_
 def test_every_setting_is_in_the_readme_and_no_other() -> None:
     named = set(re.findall(r"`(TMIBFF_[A-Z_]+)`", README.read_text()))
     assert named == set(DEFAULTS)
+
+
+def test_the_defaults_in_its_table_are_the_codes() -> None:
+    """But for two that are too long for it."""
+    told: dict[str, str] = {}
+    for names, default in re.findall(r"^\| (`TMIBFF_.*?) \| (.*?) \|", README.read_text(), re.M):
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", names), default)
+    assert told.pop("TMIBFF_SESSION_INFO") == "ours"
+    assert told.pop("TMIBFF_SESSION_INFO_CLAIMS") == "the profile's"
+    there = {name: ast.literal_eval(default.strip("`")) for name, default in told.items()}
+    assert there == {name: DEFAULTS[name] for name in there}
+    assert len(there) == len(DEFAULTS) - 2
 
 
 def test_b7_it_says_when_not_to_use_it_what_is_protected_and_what_is_not() -> None:

@@ -186,7 +186,7 @@ def page(sites: Sites, name: str) -> Iterator[Page]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_sign_in_renewal_and_revocation_succeed(sites: Sites, page: Page, name: str) -> None:
+def test_b3_sign_in_renewal_and_revocation_succeed(sites: Sites, page: Page, name: str) -> None:
     first, renewed = page.token(), page.token("?scope=openid")
     client_id = sites.clients[name].registered["client_id"]
     for answer in (first, renewed):

@@ -1,6 +1,7 @@
 """Whether the endpoints are where pages look for them, and nothing stands before them (E)."""
 
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -13,7 +14,7 @@ from mozilla_django_oidc.middleware import SessionRefresh
 
 from .. import middleware
 from ..conf import settings
-from .helpers import Checks, is_subclass, oidc_is_used, store_uses_cache
+from .helpers import SECURITY, Checks, is_subclass, oidc_is_used, store_uses_cache
 
 PATHS = {
     "tmibff-token": "/.well-known/bff-token",
@@ -73,7 +74,7 @@ def check_script_name(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
             f"FORCE_SCRIPT_NAME puts this site below {prefix}, and pages look for the endpoints at"
             " the host's root.",
             hint=f"Let the proxy hand {' and '.join(PATHS.values())} over to this site too: see"
-            " docs/checks.md. Then silence this check.",
+            " docs/deployment.md. Then silence this check.",
             id="django_tmibff.W012",
         )
     ]
@@ -98,20 +99,24 @@ def check_cors(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 
 def check_fast_path(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """W008: ``WarmTokenMiddleware`` is there, and steps aside."""
+    """W008: ``WarmTokenMiddleware`` is there, and steps aside; or a setting of it is in vain."""
     if middleware.PATH not in django_settings.MIDDLEWARE:
         return []
-    sentences = list(middleware.obstacles())
-    if settings.user_check_seconds and not store_uses_cache(unless_known=True):
-        sentences.append("TMIBFF_USER_CHECK_SECONDS needs a store with a cache.")
-    return [
-        CheckWarning(
+    problems = [
+        (
             f"The fast path is not taken: {sentence}",
-            hint="See docs/fast-path.md, or take WarmTokenMiddleware out of MIDDLEWARE.",
-            id="django_tmibff.W008",
+            "See docs/fast-path.md, or take WarmTokenMiddleware out of MIDDLEWARE.",
         )
-        for sentence in sentences
+        for sentence in _obstacles_of_fast_path()
     ]
+    if settings.user_check_seconds and not store_uses_cache(unless_known=True):
+        problems.append(
+            (
+                "TMIBFF_USER_CHECK_SECONDS means nothing: it needs a store with a cache.",
+                'Set TMIBFF_STORE to "django_tmibff.stores.cached_db", or take it out.',
+            )
+        )
+    return [CheckWarning(said, hint=hint, id="django_tmibff.W008") for said, hint in problems]
 
 
 CHECKS: Checks = (
@@ -119,9 +124,14 @@ CHECKS: Checks = (
     (check_paths, {}),
     (check_callback_language, {}),
     (check_script_name, {}),
-    (check_cors, {}),
+    (check_cors, SECURITY),
     (check_fast_path, {}),
 )
+
+
+def _obstacles_of_fast_path() -> Iterable[str]:
+    # Anything else is E002's, and nothing that could be looked through.
+    return middleware.obstacles() if isinstance(settings.warm_skips, Iterable) else []
 
 
 def _is_exempt(name: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.conf import settings as django_settings
-from django.core.checks import CheckMessage
+from django.core.checks import CheckMessage, Tags
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
@@ -12,8 +12,10 @@ from .. import stores
 from ..conf import Provider, settings
 
 Check = Callable[..., list[CheckMessage]]
-#: The checks of a topic, each with what ``django.core.checks.register`` is to know of it.
+#: The checks of a topic, each with its ``tags`` and whether it is to ``deploy`` only.
 Checks = Iterable[tuple[Check, dict[str, Any]]]
+
+SECURITY = {"tags": (Tags.security,)}
 
 
 def is_subclass(path: str, base: type) -> bool:

@@ -7,7 +7,7 @@ from django.contrib.sessions.backends.signed_cookies import SessionStore as Sign
 from django.core.checks import CheckMessage, Error, Info
 from django.core.checks import Warning as CheckWarning
 
-from .helpers import Checks, is_subclass
+from .helpers import SECURITY, Checks, is_subclass
 
 
 def check_session_cookie(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
@@ -95,13 +95,13 @@ def check_tokens_in_session(app_configs: Any, **kwargs: Any) -> list[CheckMessag
 
 
 CHECKS: Checks = (
-    (check_session_cookie, {}),
-    (check_session_cookie_secure, {"deploy": True}),
+    (check_session_cookie, SECURITY),
+    (check_session_cookie_secure, {**SECURITY, "deploy": True}),
     (check_session_cookie_path, {}),
-    (check_session_cookie_domain, {}),
-    (check_session_cookie_name, {"deploy": True}),
-    (check_session_engine, {}),
-    (check_tokens_in_session, {}),
+    (check_session_cookie_domain, SECURITY),
+    (check_session_cookie_name, {**SECURITY, "deploy": True}),
+    (check_session_engine, SECURITY),
+    (check_tokens_in_session, SECURITY),
 )
 
 

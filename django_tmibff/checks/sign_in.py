@@ -17,7 +17,7 @@ from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 from ..backends import OIDCAuthenticationBackend
 from ..conf import Provider, settings
 from ..views import OIDCCallbackView
-from .helpers import Checks, is_subclass, oidc_is_used, sign_in_providers
+from .helpers import SECURITY, Checks, is_subclass, oidc_is_used, sign_in_providers
 
 OIDC_NEEDED = (
     "OIDC_OP_AUTHORIZATION_ENDPOINT",
@@ -211,16 +211,16 @@ def check_revocation(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
 
 CHECKS: Checks = (
     (check_oidc, {}),
-    (check_other_backends, {}),
+    (check_other_backends, SECURITY),
     (check_signing_algorithms, {}),
-    (check_pkce, {}),
-    (check_pkce_method, {}),
-    (check_issuer, {}),
-    (check_callback, {}),
+    (check_pkce, SECURITY),
+    (check_pkce_method, SECURITY),
+    (check_issuer, SECURITY),
+    (check_callback, SECURITY),
     (check_refresh_tokens, {}),
     (check_timeout, {}),
     (check_new_users, {}),
-    (check_revocation, {"deploy": True}),
+    (check_revocation, {**SECURITY, "deploy": True}),
 )
 
 

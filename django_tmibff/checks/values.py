@@ -22,7 +22,7 @@ from django.utils.module_loading import import_string
 from .. import client_auth, crypto, policy, stores
 from ..conf import DEFAULT_PROVIDER, DEFAULTS, settings
 from ..exceptions import InvalidScope, InvalidTarget
-from .helpers import Checks, store_uses_cache
+from .helpers import SECURITY, Checks, store_uses_cache
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
 _ALL_SETTINGS = "docs/settings.md has all settings and their types."
@@ -47,7 +47,8 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         _use_origins,
         _use_required_header,
         _use_end_session,
-        _use_session_info_claims,
+        partial(_texts, "TMIBFF_SESSION_INFO_CLAIMS"),
+        partial(_texts, "TMIBFF_WARM_SKIPS"),
         _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
@@ -114,11 +115,11 @@ def check_encryption_keys(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
 
 
 CHECKS: Checks = (
-    (check_settings_usable, {}),
-    (check_cache, {}),
+    (check_settings_usable, SECURITY),
+    (check_cache, SECURITY),
     (check_store_fits_cache, {}),
     (check_setting_names, {}),
-    (check_encryption_keys, {"deploy": True}),
+    (check_encryption_keys, {**SECURITY, "deploy": True}),
 )
 
 
@@ -163,10 +164,6 @@ def _use_required_header() -> None:
 def _use_end_session() -> None:
     if not isinstance(settings.end_session_on_invalid_grant, bool):
         raise ImproperlyConfigured("TMIBFF_END_SESSION_ON_INVALID_GRANT must be True or False.")
-
-
-def _use_session_info_claims() -> None:
-    _texts("TMIBFF_SESSION_INFO_CLAIMS")
 
 
 def _texts(name: str) -> list[str]:

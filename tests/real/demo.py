@@ -87,11 +87,11 @@ class Demo(Startable):
 class Launcher(Server):
     """``python -m testproject.demo`` itself."""
 
-    def __init__(self, folder: Path, plan: Plan) -> None:
-        """Take the folder of its log, and where the demo is to run."""
+    def __init__(self, folder: Path, plan: Plan, python: str | Path = sys.executable) -> None:
+        """Take the folder of its log, where the demo is to run, and by which Python."""
         super().__init__(
             "demo",
-            launch_command(plan),
+            launch_command(plan, python),
             folder=folder,
             ready=lambda: "Sign in as" in self.log(),
             cwd=PROJECT,
@@ -104,10 +104,10 @@ class Launcher(Server):
         return self._process.wait(30)
 
 
-def launch_command(plan: Plan) -> list[str]:
+def launch_command(plan: Plan, python: str | Path = sys.executable) -> list[str]:
     """Return the command of the launcher."""
     options = ["--port", str(plan.port), "--folder", str(plan.folder)]
-    return [sys.executable, "-m", "testproject.demo", *options]
+    return [str(python), "-m", "testproject.demo", *options]
 
 
 def free_ports() -> int:
