@@ -1,7 +1,7 @@
 """What a provider publishes about itself: fetched within limits, judged before it is believed.
 
 OpenID Connect Discovery 1.0 §4, RFC 8414 §3, RFC 7517 §5. Everything that leaves this room was
-checked: URLs hold characters of URLs only, lists hold texts.
+checked: URLs hold characters of URLs only, lists hold strings.
 """
 
 import re
@@ -228,7 +228,7 @@ def _check(url: str, members: Mapping[str, Any], issuer: str) -> None:
     _check_endpoints(url, aliases, issuer)
     for name in _LISTS:
         if not _are_texts(members.get(name) or []):
-            raise MetadataRefused(f"{url} has {name} that is no list of texts.")
+            raise MetadataRefused(f"{url} has {name} that is no list of strings.")
 
 
 def _check_endpoints(url: str, members: Mapping[str, Any], issuer: str) -> None:

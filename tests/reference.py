@@ -98,7 +98,7 @@ def _type(name: str, default: Any) -> str:
     else:
         said = _in_words(get_type_hints(_property(name).fget)["return"])
     if isinstance(default, list) and said == "a mapping":
-        said = "a list of texts, or a mapping"
+        said = "a list of strings, or a mapping"
     if name.endswith("_DAYS"):
         said = said.replace("seconds", "days")
     return f"{said}, or `None`" if default is None and "None" not in said else said
@@ -117,7 +117,7 @@ def _in_words(hint: Any) -> str:
     if origin is None:
         return _WORDS[hint.__name__]
     if origin.__name__ in ("Sequence", "frozenset", "tuple"):
-        return "a list of texts"
+        return "a list of strings"
     if origin.__name__ == "Mapping":
         return "a mapping"
     return ", or ".join(dict.fromkeys(map(_in_words, arguments)))

@@ -329,6 +329,23 @@ class TestAnswers:
         assert ("retry-after" in given.headers) == (error == "temporarily_unavailable")
         assert ("dpop-nonce" in given.headers) == (error == "use_dpop_nonce")
 
+    @pytest.mark.parametrize(
+        ("prompt", "where"),
+        [
+            ("login", "/admin/login/?next=/orders"),
+            ("none", "/orders?bff_error=interaction_required"),
+        ],
+    )
+    def test_x8_without_openid_connect_login_leads_to_the_sites_own_sign_in(
+        self, site: Site, prompt: str, where: str
+    ) -> None:
+        site.settings.OIDC_OP_AUTHORIZATION_ENDPOINT = None
+        site.settings.LOGIN_URL = "admin:login"
+        case = _case(site, "login", {"query": {"next": "/orders", "prompt": prompt}})
+        given = site.answer(case)
+        check(case, given)
+        assert (given.status_code, given.headers["location"]) == (302, [where])
+
     def test_there_are_no_others(self) -> None:
         described = {
             (name, status, word)

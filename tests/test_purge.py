@@ -471,6 +471,12 @@ class TestPage:
             Command().create_parser("manage.py", NAME).parse_args(line.split())
         assert len(lines) == 2
 
+    def test_its_code_compiles(self) -> None:
+        blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+        for code in blocks:
+            compile(code, PAGE.name, "exec")
+        assert len(blocks) == 2
+
     def test_the_figures_are_those_of_a_million(self) -> None:
         """``make bench-purge`` writes them."""
         assert "| time for 1,000,000 token sets |" in PAGE.read_text()

@@ -38,8 +38,9 @@ COOKIE = "__Host-sessionid"
 FETCH = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 AT_ROOT = "    location / {\n        proxy_pass http://site;\n    }\n"
 SECRETS: dict[str, Any] = {
-    "SECRET_KEY": "of-this-test-" + "not-a-secret" * 4,
-    "TMIBFF_ENCRYPTION_KEYS": [Fernet.generate_key().decode()],
+    # With what startproject's have in them, which means something to a shell.
+    "SECRET_KEY": "of-this-test-$(&#!*" + "not-a-secret" * 4,
+    "TMIBFF_ENCRYPTION_KEYS": [Fernet.generate_key().decode() for _ in range(2)],
 }
 
 
@@ -66,15 +67,30 @@ class Deployed(Server):
             env={
                 "DJANGO_SETTINGS_MODULE": "deployed_settings",
                 "PYTHONPATH": os.pathsep.join((str(folder), str(PROJECT))),
-                "SECRET_KEY": SECRETS["SECRET_KEY"],
-                "TMIBFF_ENCRYPTION_KEYS": " ".join(SECRETS["TMIBFF_ENCRYPTION_KEYS"]),
+                **self._environment(folder),
             },
         )
+
+    def _environment(self, folder: Path) -> dict[str, str]:
+        """Return what the page's shell reads from the page's file with the secrets."""
+        [written] = re.findall(r"```sh\n# /etc/site/environment\n(.*?)```", PAGE, re.DOTALL)
+        for name, value in SECRETS.items():
+            assert f"{name}='…'" in written
+            text = value if isinstance(value, str) else " ".join(value)
+            written = written.replace(f"{name}='…'", f"{name}='{text}'")
+        file = folder / "environment"
+        file.write_text(written)
+        [reads] = re.findall(r"^set -a; .*$", PAGE, re.MULTILINE)
+        assert "/etc/site/environment" in reads
+        script = f"{reads.replace('/etc/site/environment', str(file))}; env -0"
+        printed = run(["sh", "-c", script]).split("\0")
+        pairs = [line.partition("=")[::2] for line in printed]
+        return {name: value for name, value in pairs if name in SECRETS}
 
     def _command(self) -> list[str]:
         [written] = re.findall(r"^ExecStart=(.*)$", PAGE, re.MULTILINE)
         program, application, *options = shlex.split(written)
-        assert (program, application) == ("/srv/site/.venv/bin/gunicorn", "site.wsgi")
+        assert (program, application) == ("/srv/site/.venv/bin/gunicorn", "shop.wsgi")
         bind = "unix:/run/site/gunicorn.sock"
         assert bind in options
         options = [f"unix:{self.socket}" if one == bind else one for one in options]

@@ -119,7 +119,7 @@ def _unsafe_cookie_settings() -> list[str]:
 def _cookie_warning(name: str) -> CheckWarning:
     value = '"Lax" or "Strict"' if name.endswith("SAMESITE") else "True"
     return CheckWarning(
-        f"{name} leaves the session cookie open: who has it can fetch the user's access tokens.",
+        f"{name} is not {value}: who has the session cookie can fetch the user's access tokens.",
         hint=f"Add to your settings: {name} = {value}",
         id="django_tmibff.W001",
     )

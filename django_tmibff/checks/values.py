@@ -143,7 +143,7 @@ def _use_scopes() -> None:
     except InvalidScope:
         alone = False
     if not alone:
-        raise ImproperlyConfigured("TMIBFF_SCOPES must list scopes, each of them a text.")
+        raise ImproperlyConfigured("TMIBFF_SCOPES must list scopes, each of them a string.")
 
 
 def _use_default_scope() -> None:
@@ -167,11 +167,11 @@ def _use_end_session() -> None:
 
 
 def _texts(name: str) -> list[str]:
-    """Return the texts of that setting; a single text would be taken for its letters."""
+    """Return the strings of that setting; a single one would be taken for its letters."""
     value = getattr(django_settings, name, DEFAULTS[name])
     is_list = isinstance(value, Collection) and not isinstance(value, str)
     if not is_list or not all(isinstance(text, str) for text in value):
-        raise ImproperlyConfigured(f"{name} must be a list of texts.")
+        raise ImproperlyConfigured(f"{name} must be a list of strings.")
     return list(value)
 
 

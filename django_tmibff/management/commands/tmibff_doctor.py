@@ -56,7 +56,8 @@ class Command(BaseCommand):
             "--no-input",
             action="store_true",
             dest="yes",
-            help="Ask nothing: also what costs the session something is tried, and ends it.",
+            help="Ask nothing, and try also what costs the session something: the last probe ends"
+            " it.",
         )
         parser.add_argument("--json", action="store_true", help="For programs: one JSON object.")
         parser.add_argument("--second-process", help=argparse.SUPPRESS)

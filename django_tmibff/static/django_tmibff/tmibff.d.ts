@@ -61,14 +61,20 @@ export interface Session {
   [claim: string]: unknown;
 }
 
-/** Nobody is signed in any more: the backend said so ("expired"), or somebody signed out ("ended"). */
+/**
+ * Somebody is signed in, or nobody: the backend said so ("expired", also of a visitor who never
+ * signed in), or somebody signed out ("ended").
+ */
 export type SessionEvent =
   | { state: "signed-in"; session: Session }
   | { state: "expired" | "ended"; session: null };
 
 /** Why there is no token, or why it was not sent. */
 export class TmibffError extends Error {
-  /** The backend's word, or `origin_not_named`, or `redirect_refused`. */
+  /**
+   * The backend's word, or `origin_not_named`, `redirect_refused`, or an API's
+   * `insufficient_user_authentication`.
+   */
   readonly error: string;
   readonly error_description?: string;
   /** Where asking the user helps: see `login`. On this origin. */

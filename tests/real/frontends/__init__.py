@@ -32,7 +32,7 @@ TYPESCRIPT_CONFIG = """{
 }
 """
 PLACES = {
-    "react": INDEX.format(root='<div id="app"></div>', entry="/src/main.jsx"),
+    "react": INDEX.format(root='<div id="root"></div>', entry="/src/main.jsx"),
     "vue": INDEX.format(root='<div id="app"></div>', entry="/src/main.js"),
     "angular": INDEX.format(root="<app-root></app-root>", entry="/entry.ts"),
 }
