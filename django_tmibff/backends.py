@@ -9,6 +9,7 @@ from typing import Any
 
 import jwt
 import requests
+from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import IntegrityError, router, transaction
 from django.http import HttpRequest, QueryDict
@@ -108,6 +109,12 @@ class OIDCAuthenticationBackend(MozillaBackend):
             raise PermissionDenied("The sign-in was refused.")
         return user
 
+    async def aauthenticate(  # type: ignore[override]  # a code instead of a password
+        self, request: HttpRequest | None, **kwargs: Any
+    ) -> Any:
+        """Return what ``authenticate`` does: the one of ``ModelBackend`` looks at passwords."""
+        return await sync_to_async(self.authenticate)(request, **kwargs)
+
     def _authenticated(self, request: HttpRequest, **kwargs: Any) -> Any:
         previous_handle = tokens.handle_of(request)
         try:
@@ -136,6 +143,10 @@ class OIDCAuthenticationBackend(MozillaBackend):
         """Return the user, unless deactivated (E3)."""
         user = super().get_user(user_id)
         return user if user is not None and self.user_can_authenticate(user) else None
+
+    async def aget_user(self, user_id: Any) -> Any:
+        """Return whom ``get_user`` does, also where a site has written that anew."""
+        return await sync_to_async(self.get_user)(user_id)
 
     def get_token(self, payload: dict[str, Any]) -> Mapping[str, Any]:
         """Return what an authorization code gives, and remember it whole.
