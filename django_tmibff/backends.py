@@ -12,7 +12,7 @@ import requests
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import IntegrityError, router, transaction
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
@@ -102,9 +102,8 @@ class OIDCAuthenticationBackend(MozillaBackend):
         self._token_response, self._claims, self._issued = None, {}, None
         try:
             user = self._authenticated(request, **kwargs)
-        except Exception:
-            _forget_code(request)
-            raise
+        finally:
+            sign_in.forget_code(request)
         if user is None:
             raise PermissionDenied("The sign-in was refused.")
         return user
@@ -387,13 +386,6 @@ def _refusing(reason: str) -> Iterator[None]:
         answer = getattr(error, "response", None)
         status = "" if answer is None else f", status {answer.status_code}"
         raise SignInRefusedError(f"{reason} ({type(error).__name__}{status})") from error
-
-
-def _forget_code(request: HttpRequest) -> None:
-    """Take the authorization code out of what an error report shows of ``request`` (X9)."""
-    request.GET = QueryDict()
-    for name in ("QUERY_STRING", "RAW_URI", "REQUEST_URI"):
-        request.META.pop(name, None)
 
 
 def _check_auth_time(claims: Mapping[str, Any], max_age: int | None) -> None:
