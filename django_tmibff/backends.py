@@ -9,13 +9,14 @@ from typing import Any
 
 import jwt
 import requests
+from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
 from django.db import IntegrityError, router, transaction
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare
 from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
-from . import dpop, oauth, sign_in, strict_json, tokens, transport
+from . import discovery, dpop, oauth, sign_in, strict_json, tokens, transport
 from .conf import LEEWAY_SECONDS, Provider, settings
 from .exceptions import AuthorizationServerRefused, TokenError, forgets_locals
 from .models import Identity, identity_key
@@ -46,6 +47,12 @@ _OF_PROVIDER = {
     "OIDC_VERIFY_SSL": "verify",
     "OIDC_PROXY": "proxies",
 }
+
+
+# As mozilla-django-oidc asks: keys and claims have media types of their own.
+_ANY_TYPE = {"Accept": "*/*"}
+
+_NO_CLAIMS = "the provider's userinfo endpoint gave no claims"
 
 
 class SignInRefusedError(SuspiciousOperation):
@@ -101,12 +108,17 @@ class OIDCAuthenticationBackend(MozillaBackend):
         self._token_response, self._claims, self._issued = None, {}, None
         try:
             user = self._authenticated(request, **kwargs)
-        except Exception:
-            _forget_code(request)
-            raise
+        finally:
+            sign_in.forget_code(request)
         if user is None:
             raise PermissionDenied("The sign-in was refused.")
         return user
+
+    async def aauthenticate(  # type: ignore[override]  # a code instead of a password
+        self, request: HttpRequest | None, **kwargs: Any
+    ) -> Any:
+        """Return what ``authenticate`` does: the one of ``ModelBackend`` looks at passwords."""
+        return await sync_to_async(self.authenticate)(request, **kwargs)
 
     def _authenticated(self, request: HttpRequest, **kwargs: Any) -> Any:
         previous_handle = tokens.handle_of(request)
@@ -136,6 +148,10 @@ class OIDCAuthenticationBackend(MozillaBackend):
         """Return the user, unless deactivated (E3)."""
         user = super().get_user(user_id)
         return user if user is not None and self.user_can_authenticate(user) else None
+
+    async def aget_user(self, user_id: Any) -> Any:
+        """Return whom ``get_user`` does, also where a site has written that anew."""
+        return await sync_to_async(self.get_user)(user_id)
 
     def get_token(self, payload: dict[str, Any]) -> Mapping[str, Any]:
         """Return what an authorization code gives, and remember it whole.
@@ -189,6 +205,34 @@ class OIDCAuthenticationBackend(MozillaBackend):
         timeout = self.get_settings("OIDC_TIMEOUT")
         return float(sum(timeout) if isinstance(timeout, tuple) else timeout)
 
+    def _how_to_call(self) -> dict[str, Any]:
+        """Return how a call at sign-in is made: by ``OIDC_TIMEOUT`` and the like."""
+        return {
+            "limit": discovery.Limit(self._seconds(), "OIDC_TIMEOUT"),
+            "verify": self.get_settings("OIDC_VERIFY_SSL", True),
+            "proxies": self.get_settings("OIDC_PROXY", None),
+        }
+
+    def retrieve_matching_jwk(self, token: str) -> jwt.PyJWK:
+        """Return the provider's key for ``token``: mozilla-django-oidc's choice, by a call of ours.
+
+        Its own follows redirects, has no total deadline, and reads an answer whatever its size.
+        """
+        header = jwt.get_unverified_header(token)
+        keys = discovery.key_set(
+            self.OIDC_OP_JWKS_ENDPOINT, headers=_ANY_TYPE, **self._how_to_call()
+        )
+        fitting = [key for key in keys if self._is_of(key, header)]
+        if not fitting:
+            raise SignInRefusedError("the provider has published no key that fits its token")
+        return jwt.PyJWK(fitting[-1])
+
+    def _is_of(self, key: Mapping[str, Any], header: Mapping[str, Any]) -> bool:
+        """Return whether ``key`` may have signed; raises ``KeyError`` where names are missing."""
+        if self.get_settings("OIDC_VERIFY_KID", True) and key["kid"] != header["kid"]:
+            return False
+        return "alg" not in key or bool(key["alg"] == header["alg"])
+
     def verify_token(self, token: str, **kwargs: Any) -> dict[str, Any]:
         """Return the claims of a token that the provider signed; of an ID token, for us."""
         # Anybody can sign with an empty key.
@@ -220,44 +264,40 @@ class OIDCAuthenticationBackend(MozillaBackend):
         self, access_token: str, id_token: str, payload: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Return the userinfo, which must be about the ID token's subject (B6)."""
-        with _refusing("the provider's userinfo endpoint gave no claims"):
-            userinfo: dict[str, Any] = self._userinfo(access_token, id_token, payload)
+        with _refusing(_NO_CLAIMS):
+            userinfo = self._userinfo(access_token)
             _check_claims(userinfo)
         if not _same(userinfo.get("sub"), payload["sub"]):
             raise SignInRefusedError("userinfo is about another subject than the ID token")
         self._claims = {**userinfo, **payload}
         return userinfo
 
-    def _userinfo(
-        self, access_token: str, id_token: str, payload: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        bound = self._token_response is not None and dpop.is_bound(self._token_response.token_type)
-        if self._key is None or not bound:
-            found: dict[str, Any] = super().get_userinfo(access_token, id_token, payload)
-            return found
-        answer = self._userinfo_with_proof(access_token, self._key, None)
-        if answer.status == 401 and (nonce := answer.headers.get("DPoP-Nonce")):
-            answer = self._userinfo_with_proof(access_token, self._key, nonce)
+    def _userinfo(self, access_token: str) -> dict[str, Any]:
+        answer = self._userinfo_answer(access_token)
+        nonce = answer.headers.get("DPoP-Nonce")
+        if answer.status == 401 and nonce and self._key_of_token is not None:
+            answer = self._userinfo_answer(access_token, nonce)
         if answer.status != 200:
-            raise ValueError(f"status {answer.status}")
+            raise SignInRefusedError(f"{_NO_CLAIMS} (status {answer.status}{_moved(answer)})")
         if answer.headers.get("Content-Type", "").lower().startswith("application/jwt"):
             return self.verify_token(answer.body.decode())
         claims: dict[str, Any] = strict_json.loads(answer.body)
         return claims
 
-    def _userinfo_with_proof(
-        self, access_token: str, key: OwnKey, nonce: str | None
-    ) -> transport.Answer:
-        """Return the answer to a request with a token that is bound to ``key`` (RFC 9449 §7.1)."""
-        url = self.OIDC_OP_USER_ENDPOINT
-        proof = key.proof("GET", url, nonce=nonce, access_token=access_token)
-        return transport.get(
-            url,
-            headers={"Authorization": f"DPoP {access_token}", dpop.HEADER: proof},
-            seconds=self._seconds(),
-            verify=self.get_settings("OIDC_VERIFY_SSL", True),
-            proxies=self.get_settings("OIDC_PROXY", None),
-        )
+    def _userinfo_answer(self, access_token: str, nonce: str | None = None) -> transport.Answer:
+        """Return the answer to whoever shows the token, with a proof if it is bound to a key."""
+        url, key = self.OIDC_OP_USER_ENDPOINT, self._key_of_token
+        headers = {**_ANY_TYPE, "Authorization": f"Bearer {access_token}"}
+        if key is not None:  # RFC 9449 §7.1
+            proof = key.proof("GET", url, nonce=nonce, access_token=access_token)
+            headers |= {"Authorization": f"DPoP {access_token}", dpop.HEADER: proof}
+        return discovery.answer_of(url, headers=headers, **self._how_to_call())
+
+    @property
+    def _key_of_token(self) -> OwnKey | None:
+        """The key that the access token is bound to, where it is bound to one of ours."""
+        response = self._token_response
+        return self._key if response is not None and dpop.is_bound(response.token_type) else None
 
     def get_or_create_user(
         self, access_token: str, id_token: str, payload: Mapping[str, Any]
@@ -364,6 +404,8 @@ def _refusing(reason: str) -> Iterator[None]:
         yield
     except SuspiciousOperation:
         raise
+    except discovery.MetadataRefused as error:
+        raise SignInRefusedError(f"{reason}: {error}") from error
     except (
         jwt.PyJWTError,
         requests.RequestException,
@@ -378,11 +420,8 @@ def _refusing(reason: str) -> Iterator[None]:
         raise SignInRefusedError(f"{reason} ({type(error).__name__}{status})") from error
 
 
-def _forget_code(request: HttpRequest) -> None:
-    """Take the authorization code out of what an error report shows of ``request`` (X9)."""
-    request.GET = QueryDict()
-    for name in ("QUERY_STRING", "RAW_URI", "REQUEST_URI"):
-        request.META.pop(name, None)
+def _moved(answer: transport.Answer) -> str:
+    return ", and no redirect is followed" if 300 <= answer.status < 400 else ""
 
 
 def _check_auth_time(claims: Mapping[str, Any], max_age: int | None) -> None:

@@ -79,6 +79,14 @@ class Metadata:
 
 
 @dataclass(frozen=True, slots=True)
+class Limit:
+    """How long a call may take in all, in seconds, and the setting that says so."""
+
+    seconds: float
+    setting: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Document:
     url: str
     members: dict[str, Any]
@@ -112,10 +120,16 @@ def fetch(
 
 
 def key_set(
-    url: str, *, verify: bool | str = True, proxies: Mapping[str, str] | None = None
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    limit: Limit | None = None,
+    verify: bool | str = True,
+    proxies: Mapping[str, str] | None = None,
 ) -> list[Any]:
     """Return the keys that are published at ``url``; raises ``MetadataRefused``."""
-    data = _parsed(url, answer_of(url, verify=verify, proxies=proxies))
+    answer = answer_of(url, headers=headers, limit=limit, verify=verify, proxies=proxies)
+    data = _parsed(url, answer)
     keys = data.get("keys") if isinstance(data, dict) else None
     if not isinstance(keys, list):
         raise MetadataRefused(f"{url} has no key set (RFC 7517).")
@@ -126,23 +140,30 @@ def answer_of(
     url: str,
     *,
     certificate: transport.Certificate | None = None,
+    headers: Mapping[str, str] | None = None,
+    limit: Limit | None = None,
     verify: bool | str = True,
     proxies: Mapping[str, str] | None = None,
 ) -> transport.Answer:
-    """Return whatever is at ``url``; raises ``MetadataRefused``, with the reason for people."""
+    """Return whatever is at ``url``; raises ``MetadataRefused``, with the reason for people.
+
+    ``limit``: ``TMIBFF_AS_TIMEOUT`` where it is not given.
+    """
+    limit = limit or Limit(settings.as_timeout, "TMIBFF_AS_TIMEOUT")
     started_at = time.monotonic()
     try:
         return transport.get(
             url,
             certificate=certificate,
-            seconds=settings.as_timeout,
+            headers=headers,
+            seconds=limit.seconds,
             verify=verify,
             proxies=proxies,
         )
     except Exception as error:
         # requests lets many kinds through. A call whose time was over has been hung up.
-        took_all = time.monotonic() - started_at >= settings.as_timeout
-        reason = _too_slow() if took_all else _reason(error)
+        took_all = time.monotonic() - started_at >= limit.seconds
+        reason = _too_slow(limit) if took_all else _reason(error, limit)
         raise MetadataRefused(f"{url} cannot be read: {reason}.") from error
 
 
@@ -198,8 +219,8 @@ def _document(
 def _parsed(url: str, answer: transport.Answer) -> Any:
     if 300 <= answer.status < 400:
         raise MetadataRefused(
-            f"{url} redirects (status {answer.status}), and no redirect is followed: ask for the"
-            " issuer that is there."
+            f"{url} redirects (status {answer.status}), and no redirect is followed: name what it"
+            " leads to."
         )
     if 400 <= answer.status < 500 and answer.status != 429:
         raise _NotThereError(f"{url} is not there (status {answer.status}).")
@@ -317,7 +338,7 @@ def _clock_ahead(headers: Mapping[str, str], before: float, after: float) -> flo
     return max(0.0, earliest - after) + min(0.0, earliest + 1 - before)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, limit: Limit) -> str:
     match error:
         case requests.exceptions.SSLError():
             return "its certificate is not trusted (OIDC_VERIFY_SSL may be a file with the CA's)"
@@ -326,7 +347,7 @@ def _reason(error: Exception) -> str:
         case requests.exceptions.ProxyError():
             return "the proxy does not lead there (OIDC_PROXY)"
         case requests.Timeout():
-            return _too_slow()
+            return _too_slow(limit)
         case requests.ConnectionError():
             return "nobody answers there"
         case OSError() if not isinstance(error, requests.RequestException):
@@ -334,8 +355,8 @@ def _reason(error: Exception) -> str:
     return type(error).__name__
 
 
-def _too_slow() -> str:
-    return f"no complete answer came within {settings.as_timeout} seconds (TMIBFF_AS_TIMEOUT)"
+def _too_slow(limit: Limit) -> str:
+    return f"no complete answer came within {limit.seconds:g} seconds ({limit.setting})"
 
 
 def _quoted(value: object) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from django.urls import reverse
 
 from . import ending, oauth, tokens
@@ -69,6 +69,19 @@ def callback_url(request: HttpRequest, provider: Provider) -> str:
     For those beside the default one, whose URL is mozilla-django-oidc's.
     """
     return request.build_absolute_uri(reverse("tmibff-callback", args=[provider.name]))
+
+
+def forget_code(request: HttpRequest) -> None:
+    """Take the authorization code out of what error reports and logs show of ``request`` (X9)."""
+    kept = request.GET.copy()
+    kept.pop("code", None)
+    query = kept.urlencode()
+    request.GET = QueryDict(query)
+    request.META["QUERY_STRING"] = query
+    for name in ("RAW_URI", "REQUEST_URI"):
+        if name in request.META:  # gunicorn writes its access log by it.
+            path = request.META[name].partition("?")[0]
+            request.META[name] = f"{path}?{query}"
 
 
 def keep(request: HttpRequest, sign_in: SignIn) -> None:

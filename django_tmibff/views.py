@@ -24,7 +24,7 @@ from . import authorization, dpop, http, logout, policy, sessioninfo, sign_in, s
 from .client_auth import Parameters
 from .conf import DEFAULT_PROVIDER, Provider, settings
 from .contents import AccessToken
-from .exceptions import InvalidRequest, TokenError
+from .exceptions import InvalidRequest, TokenError, forgets_locals
 
 logger = logging.getLogger(__name__)
 
@@ -191,7 +191,14 @@ class OIDCCallbackView(OIDCAuthenticationCallbackView):
             return str(super().success_url)
         return self.next or resolve_url(django_settings.LOGIN_REDIRECT_URL)
 
+    @forgets_locals
     def get(self, request: HttpRequest, provider: str = DEFAULT_PROVIDER) -> HttpResponse:
+        try:
+            return self._returned(request, provider)
+        finally:
+            sign_in.forget_code(request)
+
+    def _returned(self, request: HttpRequest, provider: str) -> HttpResponse:
         found = _for_sign_in(_provider(provider))
         if not states.is_known(request, found):
             if http.header(request, "Sec-Fetch-Site") == "cross-site":

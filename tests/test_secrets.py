@@ -11,11 +11,13 @@ import jwt
 import pytest
 import requests
 from django.apps import apps
+from django.contrib.auth.signals import user_logged_in
 from django.core.cache import caches
 from django.core.signals import got_request_exception
+from django.test import RequestFactory
 from django.views.debug import ExceptionReporter
 
-from django_tmibff import own_key, signals, stores, tokens
+from django_tmibff import own_key, sign_in, signals, states, stores, tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
 from django_tmibff.conf import settings as our_settings
 from django_tmibff.exceptions import TemporarilyUnavailable, forgets_locals
@@ -263,25 +265,97 @@ def test_x9_errors_of_all_shapes_are_forgotten() -> None:
     assert [planted_frames(error) for error in errors] == [[{}], [{}], [{}]]
 
 
-def test_x9_an_error_in_the_callback_does_not_show_the_authorization_code(
-    page: Page, provider: OpenIDProvider, debug: bool, monkeypatch: Any
-) -> None:
-    def mistake(self: Any, claims: Any) -> None:
-        raise RuntimeError("a bug of the site's")
+def mistake(*args: Any, **kwargs: Any) -> None:
+    """Fail as a site's own code may, or the database."""
+    raise RuntimeError("a bug of the site's")
 
-    reports: list[str] = []
 
-    def report(request: Any, **kwargs: Any) -> None:
-        reports.append(ExceptionReporter(request, *sys.exc_info()).get_traceback_html())
+class TestErrorInTheCallback:
+    """The code may be good still, and with the verifier of PKCE anybody's who has the secret."""
 
-    monkeypatch.setattr(OIDCAuthenticationBackend, "create_user", mistake)
-    monkeypatch.setattr("tests.users.backends.MemberBackend.create_user", mistake)
-    page.raise_request_exception = False
-    got_request_exception.connect(report)
-    try:
-        assert provider.sign_in(page).status_code == 500
-    finally:
-        got_request_exception.disconnect(report)
-    [html] = reports
-    assert "a bug of the site" in html
-    assert "canary-" not in html
+    @pytest.fixture(autouse=True)
+    def asks_with_pkce(self, settings: Any) -> None:
+        settings.OIDC_USE_PKCE = True
+
+    @pytest.fixture
+    def reported(self, page: Page, provider: OpenIDProvider, monkeypatch: Any) -> Any:
+        """Return the report of a sign-in that fails, and PKCE's verifier and nonce of it."""
+
+        def report() -> tuple[str, list[str]]:
+            reports: list[str] = []
+            asked = provider.authorization_request(page)
+            entry = page.session["oidc_states"][asked["state"]]
+            monkeypatch.setattr(provider, "authorization_request", lambda page: asked)
+
+            def listen(request: Any, **kwargs: Any) -> None:
+                reports.append(ExceptionReporter(request, *sys.exc_info()).get_traceback_html())
+
+            page.raise_request_exception = False
+            got_request_exception.connect(listen)
+            try:
+                assert provider.sign_in(page).status_code == 500
+            finally:
+                got_request_exception.disconnect(listen)
+            [html] = reports
+            assert "a bug of the site" in html
+            return html, [entry["code_verifier"], entry["nonce"]]
+
+        return report
+
+    def test_x9_before_the_user_is_known(
+        self, reported: Any, debug: bool, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(OIDCAuthenticationBackend, "create_user", mistake)
+        monkeypatch.setattr("tests.users.backends.MemberBackend.create_user", mistake)
+        html, secrets = reported()
+        assert "canary-" not in html
+        assert not [one for one in secrets if one in html]
+
+    def test_x9_when_the_tokens_are_stored(
+        self, reported: Any, debug: bool, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(type(stores.current()), "add", mistake)
+        html, secrets = reported()
+        assert "canary-" not in html
+        assert not [one for one in secrets if one in html]
+
+    def test_x9_in_a_receiver_of_the_sites_own(self, reported: Any, debug: bool) -> None:
+        user_logged_in.connect(mistake)
+        try:
+            html, secrets = reported()
+        finally:
+            user_logged_in.disconnect(mistake)
+        assert "canary-" not in html
+        assert not [one for one in secrets if one in html]
+
+    def test_x9_before_anything_is_looked_at(
+        self, reported: Any, debug: bool, monkeypatch: Any
+    ) -> None:
+        """The code is unused then."""
+        monkeypatch.setattr(states, "is_known", mistake)
+        html, secrets = reported()
+        assert "canary-" not in html
+        assert not [one for one in secrets if one in html]
+
+    def test_x9_with_the_callback_of_mozilla_django_oidc(
+        self, reported: Any, debug: bool, settings: Any
+    ) -> None:
+        settings.ROOT_URLCONF = "tests.mozillas_urls"
+        user_logged_in.connect(mistake)
+        try:
+            html, _secrets = reported()
+        finally:
+            user_logged_in.disconnect(mistake)
+        assert "canary-code" not in html
+
+
+def test_x9_the_request_forgets_the_code_and_nothing_else() -> None:
+    """gunicorn's access log is written after the answer, and wants its own name of the query."""
+    query = "state=s&code=canary-code&session_state=a%20b&code=canary-again"
+    request = RequestFactory().get(f"/oidc/callback/?{query}")
+    request.META["RAW_URI"] = f"/oidc/callback/?{query}"
+    sign_in.forget_code(request)
+    assert request.GET.dict() == {"state": "s", "session_state": "a b"}
+    assert request.get_full_path() == request.META["RAW_URI"]
+    assert "canary" not in str(request.META)
+    assert "REQUEST_URI" not in request.META

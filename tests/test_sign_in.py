@@ -8,7 +8,13 @@ from typing import Any
 
 import pytest
 import requests
-from django.contrib.auth import get_user_model, update_session_auth_hash
+from asgiref.sync import async_to_sync
+from django.contrib.auth import (
+    aauthenticate,
+    authenticate,
+    get_user_model,
+    update_session_auth_hash,
+)
 from django.contrib.auth.models import AnonymousUser
 from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
@@ -346,6 +352,29 @@ class TestRejectedSignIn:
         assert OIDCAuthenticationBackend().authenticate(request, **credentials) is None
         assert OIDCAuthenticationBackend().authenticate(None) is None
         assert provider.server.calls == 0
+
+    def test_nor_does_it_take_a_password_in_async_code(
+        self, user: Any, settings: Any, provider: OpenIDProvider
+    ) -> None:
+        """Where Django's ModelBackend was taken out, old passwords open nothing."""
+        credentials = {"username": user.get_username(), "password": "wonderland"}
+        assert async_to_sync(aauthenticate)(HttpRequest(), **credentials) == user
+        path = settings.AUTHENTICATION_BACKENDS[0]
+        settings.AUTHENTICATION_BACKENDS = [path]
+        assert authenticate(HttpRequest(), **credentials) is None
+        assert async_to_sync(aauthenticate)(HttpRequest(), **credentials) is None
+        assert provider.server.calls == 0
+
+    def test_e3_async_code_finds_the_same_users(self, user: Any) -> None:
+        find = async_to_sync(OIDCAuthenticationBackend().aget_user)
+        assert find(user.pk) == user
+        get_user_model().objects.update(is_active=False)
+        assert find(user.pk) is None
+
+    def test_e3_and_goes_by_a_sites_own_rule_for_them(self, user: Any, monkeypatch: Any) -> None:
+        backend = OIDCAuthenticationBackend()
+        monkeypatch.setattr(backend, "get_user", lambda user_id: None)
+        assert async_to_sync(backend.aget_user)(user.pk) is None
 
     def test_e3_a_deactivated_user_is_not_signed_in(
         self, page: Page, provider: OpenIDProvider
