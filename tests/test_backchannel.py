@@ -306,9 +306,19 @@ class TestRefused:
         )
         assert answer.status_code == 400
 
+    @pytest.mark.parametrize("store", ["db", "cached_db", "cache"])
     def test_a_database_that_fails_says_so_and_the_provider_may_repeat_it(
-        self, signed_in_page: Page, told: Any, monkeypatch: Any
+        self,
+        settings: Any,
+        page: Page,
+        provider: OpenIDProvider,
+        told: Any,
+        monkeypatch: Any,
+        store: str,
     ) -> None:
+        settings.TMIBFF_STORE = f"django_tmibff.stores.{store}"
+        provider.sign_in(page)
+
         def down(*args: Any) -> None:
             raise DatabaseError("down")
 
@@ -318,6 +328,9 @@ class TestRefused:
         assert json.loads(answer.content)["error"] == "temporarily_unavailable"
         assert answer.status_code == 400
         assert TokenSet.objects.get().ended_at is None
+        assert told().status_code == 200
+        assert TokenSet.objects.get().end_reason == "back-channel logout"
+        assert "sent before" in json.loads(told().content)["error_description"]
 
     def test_x9_no_secret_is_logged(self, signed_in_page: Page, told: Any, caplog: Any) -> None:
         told(exp=1000)
