@@ -1,6 +1,8 @@
 """The end of a token set: stamped, its refresh token revoked, the Django session behind it gone."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 
 from django.conf import settings as django_settings
@@ -11,6 +13,7 @@ from django.utils import timezone
 
 from . import deferral, revocation, signals, stores, vault
 from .contents import Contents
+from .exceptions import TemporarilyUnavailable
 from .models import TokenSet
 
 logger = logging.getLogger(__name__)
@@ -19,7 +22,8 @@ logger = logging.getLogger(__name__)
 def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool = False) -> bool:
     """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended.
 
-    ``with_session``: the Django session behind it ends too, through its own engine.
+    ``with_session``: the Django session behind it ends too, through its own engine. Raises
+    ``TemporarilyUnavailable``, and the token set lives on, when that engine fails.
     """
     using = router.db_for_write(TokenSet)
     with transaction.atomic(using=using):
@@ -29,14 +33,13 @@ def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool
         contents = vault.opened(handle, stored)
         if only_dead and contents is not None and contents.refresh_token is not None:
             return False
+        if with_session and contents is not None:
+            _end_session_first(contents)
         debt = None if contents is None else revocation.owed(contents)
         _stamp(handle, stored.version, reason, debt)
         if debt is not None:
             # A function, for Django cannot log the failure of a partial.
             transaction.on_commit(lambda: _revoke_later(handle), using=using, robust=True)
-        if with_session and contents is not None:
-            session_key = contents.session_key
-            transaction.on_commit(lambda: _end_session(session_key), using=using, robust=True)
     _tell(handle, stored.provider, reason, debt)
     return True
 
@@ -68,14 +71,16 @@ def claimed(handle: str) -> stores.Stored | None:
 def end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None:
     """End the token set whose grant is dead, and the Django session that came from it (X6).
 
-    Neither, when a new sign-in has mended the token set meanwhile.
+    Neither, when a new sign-in has mended the token set meanwhile. A session engine that fails is
+    in the log only: the page is to learn of the grant.
     """
     if not end(contents.handle, "invalid_grant", only_dead=True):
         return
-    if isinstance(source, HttpRequest):
-        auth.logout(source)
-    else:
-        _end_session(contents.session_key)
+    with suppress(TemporarilyUnavailable), _session_engine(contents.handle):
+        if isinstance(source, HttpRequest):
+            auth.logout(source)
+        else:
+            _delete_session(contents.session_key)
 
 
 def _stamp(handle: str, version: int, reason: str, debt: Contents | None) -> None:
@@ -107,7 +112,37 @@ def _revoke_later(handle: str) -> None:
     deferral.after_response(lambda: revocation.settle(handle))
 
 
-def _end_session(session_key: str | None) -> None:
+def _end_session_first(contents: Contents) -> None:
+    """End the Django session before its token set: who fails in between has done no harm.
+
+    Sessions in a cache do not come back with a rollback, but only sign in again.
+    """
+    handle, session_key = contents.handle, contents.session_key
+
+    def end_again() -> None:
+        # A cache in front of the database may have read the row that was not gone yet.
+        with suppress(TemporarilyUnavailable), _session_engine(handle):
+            _delete_session(session_key)
+
+    with _session_engine(handle):
+        _delete_session(session_key)
+    transaction.on_commit(end_again, using=router.db_for_write(TokenSet), robust=True)
+
+
+@contextmanager
+def _session_engine(handle: str) -> Iterator[None]:
+    """Translate whatever a session engine raises."""
+    try:
+        yield
+    except Exception as error:
+        # Its text may hold the address of a cache, and with it a password.
+        logger.error("session of token set %s not ended: %s", handle, type(error).__name__)  # noqa: TRY400
+        raise TemporarilyUnavailable(
+            "The session cannot be ended now (SESSION_ENGINE): nothing was changed."
+        ) from None
+
+
+def _delete_session(session_key: str | None) -> None:
     if session_key is not None:
         engine = import_module(django_settings.SESSION_ENGINE)
         engine.SessionStore(session_key).delete()

@@ -2,6 +2,7 @@
 
 import json
 import time
+from importlib import import_module
 from typing import Any
 
 import jwt
@@ -331,6 +332,32 @@ class TestRefused:
         assert told().status_code == 200
         assert TokenSet.objects.get().end_reason == "back-channel logout"
         assert "sent before" in json.loads(told().content)["error_description"]
+
+    @pytest.mark.parametrize("engine", ["db", "cache", "cached_db"])
+    def test_a_session_that_cannot_be_ended_says_so_and_the_provider_may_repeat_it(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        told: Any,
+        settings: Any,
+        monkeypatch: Any,
+        engine: str,
+    ) -> None:
+        settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+        provider.sign_in(page)
+
+        def down(*args: Any) -> None:
+            raise ConnectionError("down")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(import_module(settings.SESSION_ENGINE).SessionStore, "delete", down)
+            answer = told()
+        assert answer.status_code == 400
+        assert json.loads(answer.content)["error"] == "temporarily_unavailable"
+        assert TokenSet.objects.get().ended_at is None
+        assert told().status_code == 200
+        assert TokenSet.objects.get().end_reason == "back-channel logout"
+        assert "_auth_user_id" not in page.session
 
     def test_x9_no_secret_is_logged(self, signed_in_page: Page, told: Any, caplog: Any) -> None:
         told(exp=1000)
