@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import Any
 
 from django.conf import settings as django_settings
 from django.contrib import auth
@@ -23,24 +24,28 @@ def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool
     """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended.
 
     ``with_session``: the Django session behind it ends too, through its own engine. Raises
-    ``TemporarilyUnavailable``, and the token set lives on, when that engine fails.
+    ``TemporarilyUnavailable``, and the token set lives on, when that engine fails, or the cache
+    where the session's key is sealed. Without it such a cache only delays the revocation.
     """
     using = router.db_for_write(TokenSet)
     with transaction.atomic(using=using):
         stored = claimed(handle)
         if stored is None:
             return False
+        if with_session and stored.unread:
+            raise TemporarilyUnavailable(
+                "The cache of the tokens fails (TMIBFF_CACHE_ALIAS): nothing was changed."
+            )
         contents = vault.opened(handle, stored)
         if only_dead and contents is not None and contents.refresh_token is not None:
             return False
         if with_session and contents is not None:
             _end_session_first(contents)
-        debt = None if contents is None else revocation.owed(contents)
-        _stamp(handle, stored.version, reason, debt)
-        if debt is not None:
+        owes = _stamp(handle, stored, contents, reason)
+        if owes:
             # A function, for Django cannot log the failure of a partial.
             transaction.on_commit(lambda: _revoke_later(handle), using=using, robust=True)
-    _tell(handle, stored.provider, reason, debt)
+    _tell(handle, stored.provider, reason, owes=owes)
     return True
 
 
@@ -55,11 +60,10 @@ def expire(handle: str) -> bool:
             return False
         stored = stores.current().get(handle, fresh=True)
         contents = None if stored is None else vault.opened(handle, stored)
-        if contents is None:
+        if stored is None or contents is None:
             return False
-        debt = revocation.owed(contents)
-        _stamp(handle, contents.version, "expired", debt)
-    _tell(handle, contents.provider, "expired", debt)
+        owes = _stamp(handle, stored, contents, "expired")
+    _tell(handle, stored.provider, "expired", owes=owes)
     return True
 
 
@@ -83,28 +87,38 @@ def end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None
             _delete_session(contents.session_key)
 
 
-def _stamp(handle: str, version: int, reason: str, debt: Contents | None) -> None:
+def _stamp(handle: str, stored: stores.Stored, contents: Contents | None, reason: str) -> bool:
+    """Write the end down; return whether a revocation is owed."""
+    debt = None if contents is None else revocation.owed(contents)
+    may_owe = stored.unread and revocation.is_possible(stored.provider)
+    owes = may_owe or debt is not None
     now = timezone.now()
-    if not stores.current().put(
-        handle,
-        None if debt is None else debt.sealed(),
-        version=version,
-        owner=None,
-        ended_at=now,
-        end_reason=reason,
-        revoke_at=None if debt is None else now,
-    ):
+    columns: dict[str, Any] = {
+        "version": stored.version,
+        "owner": None,
+        "ended_at": now,
+        "end_reason": reason,
+        "revoke_at": now if owes else None,
+    }
+    if may_owe:
+        # The row alone: what is owed is to be found where nobody answers now.
+        stamped = TokenSet.objects.compare_and_set(handle, **columns)
+    else:
+        sealed = None if debt is None else debt.sealed()
+        stamped = stores.current().put(handle, sealed, **columns)
+    if not stamped:
         raise DatabaseError(f"token set {handle} changed while it was locked")
+    return owes
 
 
-def _tell(handle: str, provider: str, reason: str, debt: Contents | None) -> None:
+def _tell(handle: str, provider: str, reason: str, *, owes: bool) -> None:
     logger.info("token set %s ended: %s", handle, reason)
     signals.session_ended.send_robust(
         TokenSet,
         handle=handle,
         provider=provider,
         reason=reason,
-        owes_revocation=debt is not None,
+        owes_revocation=owes,
     )
 
 

@@ -15,6 +15,9 @@ from django_tmibff import key_sets, logout_token, tokens
 from django_tmibff.models import TokenSet
 from tests.openid_provider import ISSUER, OpenIDProvider, signed_with_nothing
 from tests.page import Page
+from tests.test_stores import cache
+
+__all__ = ["cache"]
 
 pytestmark = pytest.mark.django_db
 
@@ -358,6 +361,29 @@ class TestRefused:
         assert told().status_code == 200
         assert TokenSet.objects.get().end_reason == "back-channel logout"
         assert "_auth_user_id" not in page.session
+
+    def test_a_cache_that_fails_says_so_and_the_provider_may_repeat_it(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        settings: Any,
+        cache: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        provider.sign_in(page)
+        # The provider's own keys would be in that cache, too.
+        settings.OIDC_RP_IDP_SIGN_KEY = OTHER_KEY.public_key()
+        token = jwt.encode(claims(), OTHER_KEY, algorithm="RS256")
+        cache(down=True)
+        answer = send(token, django_capture_on_commit_callbacks)
+        cache(down=False)
+        assert answer.status_code == 400
+        assert json.loads(answer.content)["error"] == "temporarily_unavailable"
+        assert TokenSet.objects.get().ended_at is None
+        assert send(token, django_capture_on_commit_callbacks).status_code == 200
+        assert "_auth_user_id" not in page.session
+        assert provider.server.revoked == ["canary-refresh-of-alice"]
 
     def test_x9_no_secret_is_logged(self, signed_in_page: Page, told: Any, caplog: Any) -> None:
         told(exp=1000)

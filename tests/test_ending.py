@@ -9,14 +9,19 @@ from typing import Any
 import pytest
 import requests
 from django.conf import settings as django_settings
+from django.core.cache import caches
 from django.core.signals import request_finished, request_started
 from django.utils import timezone
 
-from django_tmibff import deferral, outage, revocation, stores, tokens
+from django_tmibff import deferral, ending, outage, revocation, stores, tokens
 from django_tmibff.exceptions import TemporarilyUnavailable
 from django_tmibff.models import TokenSet
-from tests.page import SIGN_IN
+from django_tmibff.stores import caching
+from tests.page import SIGN_IN, Page
 from tests.sealed import contents_of, sealed_of
+from tests.test_stores import cache
+
+__all__ = ["cache"]
 
 pytestmark = pytest.mark.django_db
 
@@ -316,6 +321,139 @@ class TestRevocation:
         assert not revocation.settle(owing.handle)
         assert authorization_server.revoked == []
         assert token_set().revoke_at is not None
+
+
+class TestCacheThatFails:
+    """Where it has the only copy of the tokens, and nobody can tell what it has."""
+
+    @pytest.fixture(autouse=True)
+    def in_the_cache(self, cache: Any, settings: Any, monkeypatch: Any) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        monkeypatch.setattr("django_tmibff.stores.cache._PAUSES_OF_WRITERS", (None,))
+
+    @pytest.fixture
+    def logged_out(self, signed_in: Any, user: Any, end: Any, cache: Any) -> Page:
+        """A page that has left its tokens while the cache was down."""
+        page = signed_in()
+        cache(down=True)
+        end(page.request_of(user), "logout")
+        cache(down=False)
+        return page
+
+    def test_who_ends_a_session_is_told_and_nothing_has_changed(
+        self, signed_in: Any, end: Any, cache: Any, authorization_server: Any, token_set: Any
+    ) -> None:
+        page = signed_in()
+        cache(down=True)
+        with pytest.raises(TemporarilyUnavailable, match="TMIBFF_CACHE_ALIAS"):
+            end(token_set())
+        cache(down=False)
+        assert (token_set().ended_at, authorization_server.revoked) == (None, [])
+        assert page.token()
+        end(token_set())
+        assert page.refusal()["error"] == "invalid_session"
+        assert not page.session.exists(page.session.session_key)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    def test_who_signs_out_is_out_and_the_revocation_stays_owed(
+        self, logged_out: Page, authorization_server: Any, token_set: Any
+    ) -> None:
+        assert token_set().end_reason == "logout"
+        assert authorization_server.revoked == []
+        due(token_set())
+        assert revocation.settle(token_set().handle)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+        assert (sealed_of(token_set()), token_set().revoke_at) == (None, None)
+        assert logged_out.refusal()["error"] == "invalid_session"
+
+    def test_what_it_has_lost_meanwhile_is_given_up_in_the_end(
+        self, logged_out: Page, authorization_server: Any, token_set: Any, caplog: Any
+    ) -> None:
+        caches["shared"].clear()
+        due(token_set())
+        assert not revocation.settle(token_set().handle)
+        assert token_set().revoke_at is not None
+        assert revocation.give_up(token_set().handle)
+        assert "never revoked: given up" in caplog.text
+
+    def test_without_an_endpoint_nothing_is_owed(
+        self, signed_in: Any, user: Any, end: Any, cache: Any, settings: Any, token_set: Any
+    ) -> None:
+        settings.OIDC_OP_REVOCATION_ENDPOINT = None
+        page = signed_in()
+        cache(down=True)
+        end(page.request_of(user), "logout")
+        assert (token_set().end_reason, token_set().revoke_at) == ("logout", None)
+
+    def test_one_that_fails_after_the_session_is_gone_delays_the_revocation(
+        self,
+        signed_in: Any,
+        cache: Any,
+        authorization_server: Any,
+        token_set: Any,
+        monkeypatch: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        page = signed_in()
+        delete = ending._delete_session
+
+        def then_fail(session_key: Any) -> None:
+            delete(session_key)
+            cache(down=True)
+
+        monkeypatch.setattr(ending, "_delete_session", then_fail)
+        with django_capture_on_commit_callbacks(execute=True):
+            tokens.end(token_set(), "test")
+        assert authorization_server.revoked == []
+        cache(down=False)
+        assert page.refusal()["error"] == "invalid_session"
+        due(token_set())
+        assert revocation.settle(token_set().handle)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    def test_who_is_deactivated_is_out(
+        self,
+        signed_in: Any,
+        user: Any,
+        cache: Any,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        page = signed_in()
+        cache(down=True)
+        user.is_active = False
+        with django_capture_on_commit_callbacks(execute=True):
+            user.save()
+        cache(down=False)
+        assert token_set().end_reason == "user deactivated"
+        assert page.refusal()["error"] == "invalid_session"
+        due(token_set())
+        assert revocation.settle(token_set().handle)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+
+@pytest.mark.parametrize("store", ["cached_db", "cache"])
+def test_an_older_copy_of_an_ended_set_serves_what_it_has_and_is_never_renewed(
+    signed_in: Any,
+    user: Any,
+    end: Any,
+    authorization_server: Any,
+    settings: Any,
+    token_set: Any,
+    store: str,
+) -> None:
+    """As docs/stores.md says; whoever has that session still."""
+    settings.TMIBFF_STORE = f"django_tmibff.stores.{store}"
+    page = signed_in()
+    page.token()
+    older = caching.read(token_set().handle)
+    end(page.request_of(user))
+    assert page.refusal()["error"] == "invalid_session"
+    caching.write(token_set().handle, older, 60)
+    assert page.token()["access_token"] == SIGN_IN["access_token"]
+    assert page.refusal(scope="openid")["error"] == "invalid_session"
+    assert authorization_server.calls == 0
 
 
 class TestLateToken:
