@@ -1,7 +1,10 @@
 """The end of a token set: stamped, its refresh token revoked, the Django session behind it gone."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import Any
 
 from django.conf import settings as django_settings
 from django.contrib import auth
@@ -11,6 +14,7 @@ from django.utils import timezone
 
 from . import deferral, revocation, signals, stores, vault
 from .contents import Contents
+from .exceptions import TemporarilyUnavailable
 from .models import TokenSet
 
 logger = logging.getLogger(__name__)
@@ -19,25 +23,29 @@ logger = logging.getLogger(__name__)
 def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool = False) -> bool:
     """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended.
 
-    ``with_session``: the Django session behind it ends too, through its own engine.
+    ``with_session``: the Django session behind it ends too, through its own engine. Raises
+    ``TemporarilyUnavailable``, and the token set lives on, when that engine fails, or the cache
+    where the session's key is sealed. Without it such a cache only delays the revocation.
     """
     using = router.db_for_write(TokenSet)
     with transaction.atomic(using=using):
         stored = claimed(handle)
         if stored is None:
             return False
+        if with_session and stored.unread:
+            raise TemporarilyUnavailable(
+                "The cache of the tokens fails (TMIBFF_CACHE_ALIAS): nothing was changed."
+            )
         contents = vault.opened(handle, stored)
         if only_dead and contents is not None and contents.refresh_token is not None:
             return False
-        debt = None if contents is None else revocation.owed(contents)
-        _stamp(handle, stored.version, reason, debt)
-        if debt is not None:
+        if with_session and contents is not None:
+            _end_session_first(contents)
+        owes = _stamp(handle, stored, contents, reason)
+        if owes:
             # A function, for Django cannot log the failure of a partial.
             transaction.on_commit(lambda: _revoke_later(handle), using=using, robust=True)
-        if with_session and contents is not None:
-            session_key = contents.session_key
-            transaction.on_commit(lambda: _end_session(session_key), using=using, robust=True)
-    _tell(handle, stored.provider, reason, debt)
+    _tell(handle, stored.provider, reason, owes=owes)
     return True
 
 
@@ -52,11 +60,10 @@ def expire(handle: str) -> bool:
             return False
         stored = stores.current().get(handle, fresh=True)
         contents = None if stored is None else vault.opened(handle, stored)
-        if contents is None:
+        if stored is None or contents is None:
             return False
-        debt = revocation.owed(contents)
-        _stamp(handle, contents.version, "expired", debt)
-    _tell(handle, contents.provider, "expired", debt)
+        owes = _stamp(handle, stored, contents, "expired")
+    _tell(handle, stored.provider, "expired", owes=owes)
     return True
 
 
@@ -68,38 +75,50 @@ def claimed(handle: str) -> stores.Stored | None:
 def end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None:
     """End the token set whose grant is dead, and the Django session that came from it (X6).
 
-    Neither, when a new sign-in has mended the token set meanwhile.
+    Neither, when a new sign-in has mended the token set meanwhile. A session engine that fails is
+    in the log only: the page is to learn of the grant.
     """
     if not end(contents.handle, "invalid_grant", only_dead=True):
         return
-    if isinstance(source, HttpRequest):
-        auth.logout(source)
-    else:
-        _end_session(contents.session_key)
+    with suppress(TemporarilyUnavailable), _session_engine(contents.handle):
+        if isinstance(source, HttpRequest):
+            auth.logout(source)
+        else:
+            _delete_session(contents.session_key)
 
 
-def _stamp(handle: str, version: int, reason: str, debt: Contents | None) -> None:
+def _stamp(handle: str, stored: stores.Stored, contents: Contents | None, reason: str) -> bool:
+    """Write the end down; return whether a revocation is owed."""
+    debt = None if contents is None else revocation.owed(contents)
+    may_owe = stored.unread and revocation.is_possible(stored.provider)
+    owes = may_owe or debt is not None
     now = timezone.now()
-    if not stores.current().put(
-        handle,
-        None if debt is None else debt.sealed(),
-        version=version,
-        owner=None,
-        ended_at=now,
-        end_reason=reason,
-        revoke_at=None if debt is None else now,
-    ):
+    columns: dict[str, Any] = {
+        "version": stored.version,
+        "owner": None,
+        "ended_at": now,
+        "end_reason": reason,
+        "revoke_at": now if owes else None,
+    }
+    if may_owe:
+        # The row alone: what is owed is to be found where nobody answers now.
+        stamped = TokenSet.objects.compare_and_set(handle, **columns)
+    else:
+        sealed = None if debt is None else debt.sealed()
+        stamped = stores.current().put(handle, sealed, **columns)
+    if not stamped:
         raise DatabaseError(f"token set {handle} changed while it was locked")
+    return owes
 
 
-def _tell(handle: str, provider: str, reason: str, debt: Contents | None) -> None:
+def _tell(handle: str, provider: str, reason: str, *, owes: bool) -> None:
     logger.info("token set %s ended: %s", handle, reason)
     signals.session_ended.send_robust(
         TokenSet,
         handle=handle,
         provider=provider,
         reason=reason,
-        owes_revocation=debt is not None,
+        owes_revocation=owes,
     )
 
 
@@ -107,7 +126,37 @@ def _revoke_later(handle: str) -> None:
     deferral.after_response(lambda: revocation.settle(handle))
 
 
-def _end_session(session_key: str | None) -> None:
+def _end_session_first(contents: Contents) -> None:
+    """End the Django session before its token set: who fails in between has done no harm.
+
+    Sessions in a cache do not come back with a rollback, but only sign in again.
+    """
+    handle, session_key = contents.handle, contents.session_key
+
+    def end_again() -> None:
+        # A cache in front of the database may have read the row that was not gone yet.
+        with suppress(TemporarilyUnavailable), _session_engine(handle):
+            _delete_session(session_key)
+
+    with _session_engine(handle):
+        _delete_session(session_key)
+    transaction.on_commit(end_again, using=router.db_for_write(TokenSet), robust=True)
+
+
+@contextmanager
+def _session_engine(handle: str) -> Iterator[None]:
+    """Translate whatever a session engine raises."""
+    try:
+        yield
+    except Exception as error:
+        # Its text may hold the address of a cache, and with it a password.
+        logger.error("session of token set %s not ended: %s", handle, type(error).__name__)  # noqa: TRY400
+        raise TemporarilyUnavailable(
+            "The session cannot be ended now (SESSION_ENGINE): nothing was changed."
+        ) from None
+
+
+def _delete_session(session_key: str | None) -> None:
     if session_key is not None:
         engine = import_module(django_settings.SESSION_ENGINE)
         engine.SessionStore(session_key).delete()

@@ -13,10 +13,11 @@ from django.http import HttpRequest
 from django.shortcuts import resolve_url
 from django.utils.crypto import get_random_string
 
-from . import logout_token, stores, tokens
+from . import logout_token, tokens
 from .conf import settings
 from .logout_token import LogoutToken, LogoutTokenRefused
 from .models import TokenSet, as_column
+from .stores import db
 
 __all__ = ["LogoutTokenRefused", "back_channel", "end_session_url", "is_own_state"]
 
@@ -62,9 +63,10 @@ def back_channel(token: str) -> int:
     OpenID Connect Back-Channel Logout 1.0. Raises ``LogoutTokenRefused``.
     """
     said = logout_token.parse(token)
-    # In one transaction with what it ends: a provider may repeat what failed.
+    # In one transaction with what it ends, whatever the store, for no cache rolls back: a provider
+    # may repeat what failed.
     with transaction.atomic(using=router.db_for_write(TokenSet)):
-        if not stores.current().once(f"jti:{_name_of(said)}", said.seconds_left):
+        if not db.note_once(f"jti:{_name_of(said)}", said.seconds_left):
             raise LogoutTokenRefused("it was sent before")
         named = list(_named(said))
         for token_set in named:

@@ -8,7 +8,8 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from django.db.models.signals import post_save, pre_delete
 from django.http import HttpRequest
 
-from . import sign_in, tokens, user_checks
+from . import ending, sign_in, tokens, user_checks
+from .exceptions import TemporarilyUnavailable
 from .models import TokenSet
 
 
@@ -58,4 +59,8 @@ def end_of_deleted(*, instance: Any, **kwargs: Any) -> None:
 def _end_all(user: Any, reason: str) -> None:
     alive = TokenSet.objects.filter(user=user, ended_at=None)
     for handle in list(alive.values_list("handle", flat=True)):
-        tokens.end(handle, reason)
+        try:
+            tokens.end(handle, reason)
+        except TemporarilyUnavailable:
+            # Its session lets nobody in without that user, who is not to stay for its sake.
+            ending.end(handle, reason)

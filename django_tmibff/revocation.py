@@ -26,8 +26,7 @@ def owed(contents: Contents) -> Contents | None:
     """Return what is kept of a token set that ends: the refresh token, if it can be revoked."""
     if contents.refresh_token is None or time.time() >= (contents.refresh_expires_at or math.inf):
         return None
-    provider = settings.find_provider(contents.provider)
-    if provider is None or not provider.revocation_endpoint:
+    if not is_possible(contents.provider):
         return None
     return Contents(
         handle=contents.handle,
@@ -37,6 +36,12 @@ def owed(contents: Contents) -> Contents | None:
         refresh_token=contents.refresh_token,
         refresh_expires_at=contents.refresh_expires_at,
     )
+
+
+def is_possible(name: str) -> bool:
+    """Return whether that provider has an endpoint for it."""
+    provider = settings.find_provider(name)
+    return provider is not None and bool(provider.revocation_endpoint)
 
 
 @forgets_locals

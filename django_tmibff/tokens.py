@@ -197,7 +197,8 @@ def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
 
     The revocation (RFC 7009) goes out after the transaction's commit, and after the response if
     there is a request; what cannot be delivered stays owed. A token set that has ended already
-    stays as it is.
+    stays as it is. Raises ``TemporarilyUnavailable``, and nothing has changed, when the session
+    behind it cannot be ended; never for a request.
     """
     handle = _handle_of(source)
     if handle is not None:

@@ -547,6 +547,32 @@ class TestEndAndRevoke:
             operator.get(detail(record))
         )
 
+    def test_whose_session_cannot_be_ended_is_told_and_lives_on(
+        self,
+        operator: Page,
+        record: TokenSet,
+        page: Page,
+        row: Any,
+        ended: Any,
+        authorization_server: Any,
+        monkeypatch: Any,
+    ) -> None:
+        def down(self: Any, session_key: str | None = None) -> None:
+            raise ConnectionError("canary-address")
+
+        bob = row("bob")
+        with monkeypatch.context() as broken:
+            broken.setattr(type(page.session), "delete", down)
+            told = messages_of(ended(record, bob))
+        assert "alice (default:" in told
+        assert "was not ended: temporarily_unavailable: The session cannot be ended now" in told
+        assert "1 token set was ended" in told
+        assert "canary" not in told
+        assert [entry.object_id for entry in LogEntry.objects.all()] == [str(bob.pk)]
+        assert page.token()
+        ended(record)
+        assert not page.session.exists(page.session.session_key)
+
     def test_what_has_ended_stays_as_it_is(self, operator: Page, row: Any, token_set: Any) -> None:
         record = row("bob", ended_at=timezone.now(), end_reason="logout")
         answer = act(operator, "end_and_revoke", record, confirmed="yes")

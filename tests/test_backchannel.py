@@ -2,6 +2,7 @@
 
 import json
 import time
+from importlib import import_module
 from typing import Any
 
 import jwt
@@ -14,6 +15,9 @@ from django_tmibff import key_sets, logout_token, tokens
 from django_tmibff.models import TokenSet
 from tests.openid_provider import ISSUER, OpenIDProvider, signed_with_nothing
 from tests.page import Page
+from tests.test_stores import cache
+
+__all__ = ["cache"]
 
 pytestmark = pytest.mark.django_db
 
@@ -306,9 +310,19 @@ class TestRefused:
         )
         assert answer.status_code == 400
 
+    @pytest.mark.parametrize("store", ["db", "cached_db", "cache"])
     def test_a_database_that_fails_says_so_and_the_provider_may_repeat_it(
-        self, signed_in_page: Page, told: Any, monkeypatch: Any
+        self,
+        settings: Any,
+        page: Page,
+        provider: OpenIDProvider,
+        told: Any,
+        monkeypatch: Any,
+        store: str,
     ) -> None:
+        settings.TMIBFF_STORE = f"django_tmibff.stores.{store}"
+        provider.sign_in(page)
+
         def down(*args: Any) -> None:
             raise DatabaseError("down")
 
@@ -318,6 +332,58 @@ class TestRefused:
         assert json.loads(answer.content)["error"] == "temporarily_unavailable"
         assert answer.status_code == 400
         assert TokenSet.objects.get().ended_at is None
+        assert told().status_code == 200
+        assert TokenSet.objects.get().end_reason == "back-channel logout"
+        assert "sent before" in json.loads(told().content)["error_description"]
+
+    @pytest.mark.parametrize("engine", ["db", "cache", "cached_db"])
+    def test_a_session_that_cannot_be_ended_says_so_and_the_provider_may_repeat_it(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        told: Any,
+        settings: Any,
+        monkeypatch: Any,
+        engine: str,
+    ) -> None:
+        settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+        provider.sign_in(page)
+
+        def down(*args: Any) -> None:
+            raise ConnectionError("down")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(import_module(settings.SESSION_ENGINE).SessionStore, "delete", down)
+            answer = told()
+        assert answer.status_code == 400
+        assert json.loads(answer.content)["error"] == "temporarily_unavailable"
+        assert TokenSet.objects.get().ended_at is None
+        assert told().status_code == 200
+        assert TokenSet.objects.get().end_reason == "back-channel logout"
+        assert "_auth_user_id" not in page.session
+
+    def test_a_cache_that_fails_says_so_and_the_provider_may_repeat_it(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        settings: Any,
+        cache: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        provider.sign_in(page)
+        # The provider's own keys would be in that cache, too.
+        settings.OIDC_RP_IDP_SIGN_KEY = OTHER_KEY.public_key()
+        token = jwt.encode(claims(), OTHER_KEY, algorithm="RS256")
+        cache(down=True)
+        answer = send(token, django_capture_on_commit_callbacks)
+        cache(down=False)
+        assert answer.status_code == 400
+        assert json.loads(answer.content)["error"] == "temporarily_unavailable"
+        assert TokenSet.objects.get().ended_at is None
+        assert send(token, django_capture_on_commit_callbacks).status_code == 200
+        assert "_auth_user_id" not in page.session
+        assert provider.server.revoked == ["canary-refresh-of-alice"]
 
     def test_x9_no_secret_is_logged(self, signed_in_page: Page, told: Any, caplog: Any) -> None:
         told(exp=1000)

@@ -1,5 +1,7 @@
 """The end of a token set: the Django session behind it, and the revocation that is owed (B4)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
@@ -7,13 +9,19 @@ from typing import Any
 import pytest
 import requests
 from django.conf import settings as django_settings
+from django.core.cache import caches
 from django.core.signals import request_finished, request_started
 from django.utils import timezone
 
-from django_tmibff import deferral, outage, revocation, stores, tokens
+from django_tmibff import deferral, ending, outage, revocation, stores, tokens
+from django_tmibff.exceptions import TemporarilyUnavailable
 from django_tmibff.models import TokenSet
-from tests.page import SIGN_IN
+from django_tmibff.stores import caching
+from tests.page import SIGN_IN, Page
 from tests.sealed import contents_of, sealed_of
+from tests.test_stores import cache
+
+__all__ = ["cache"]
 
 pytestmark = pytest.mark.django_db
 
@@ -30,6 +38,23 @@ def end(django_capture_on_commit_callbacks: Any) -> Any:
             tokens.end(source, reason)
 
     return end
+
+
+@pytest.fixture
+def engine_fails(monkeypatch: Any) -> Any:
+    """Let the session engine end nothing within the block."""
+
+    @contextmanager
+    def failing() -> Iterator[None]:
+        def down(self: Any, session_key: str | None = None) -> None:
+            raise ConnectionError("canary-address-of-the-sessions")
+
+        engine = import_module(django_settings.SESSION_ENGINE).SessionStore
+        with monkeypatch.context() as broken:
+            broken.setattr(engine, "delete", down)
+            yield
+
+    return failing
 
 
 @pytest.fixture
@@ -95,6 +120,90 @@ class TestDjangoSession:
         page.token()
         end(token_set())
         assert not session.exists(session.session_key)
+
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_which_cannot_be_ended_keeps_its_tokens_for_another_try(
+        self,
+        signed_in: Any,
+        end: Any,
+        authorization_server: Any,
+        settings: Any,
+        engine: str,
+        token_set: Any,
+        tmp_path: Any,
+        engine_fails: Any,
+        caplog: Any,
+    ) -> None:
+        settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+        settings.SESSION_FILE_PATH = str(tmp_path)
+        page = signed_in()
+        with engine_fails(), pytest.raises(TemporarilyUnavailable, match="SESSION_ENGINE"):
+            end(token_set())
+        assert f"session of token set {token_set().handle} not ended: Conn" in caplog.text
+        assert "canary" not in caplog.text
+        assert (token_set().ended_at, authorization_server.revoked) == (None, [])
+        assert page.token()
+        end(token_set())
+        assert not page.session.exists(page.session.session_key)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    def test_that_comes_back_from_a_cache_meanwhile_ends_again(
+        self,
+        signed_in: Any,
+        authorization_server: Any,
+        settings: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        """A request may have read its row before the commit."""
+        settings.SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+        page = signed_in()
+        session = page.session
+        data = dict(session.items())
+        with django_capture_on_commit_callbacks(execute=True):
+            tokens.end(token_set(), "test")
+            session._cache.set(session.cache_key, data)
+            assert "_auth_user_id" in page.session
+        assert "_auth_user_id" not in page.session
+
+    def test_which_fails_only_after_the_commit_is_told_in_the_log(
+        self,
+        signed_in: Any,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+        engine_fails: Any,
+        caplog: Any,
+    ) -> None:
+        page = signed_in()
+        with django_capture_on_commit_callbacks() as callbacks:
+            tokens.end(token_set(), "test")
+        with engine_fails():
+            for callback in callbacks:
+                callback()
+        assert "not ended: ConnectionError" in caplog.text
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+        assert page.refusal()["error"] == "invalid_session"
+
+    @pytest.mark.parametrize("engine", ["db", "cache"])
+    def test_x6_of_a_dead_grant_the_page_learns_all_the_same(
+        self,
+        signed_in: Any,
+        authorization_server: Any,
+        settings: Any,
+        engine: str,
+        token_set: Any,
+        engine_fails: Any,
+        caplog: Any,
+    ) -> None:
+        settings.SESSION_ENGINE = f"django.contrib.sessions.backends.{engine}"
+        page = signed_in()
+        page.store({"expires_in": 0}, made_session=True)
+        authorization_server.answers(status_code=400, json={"error": "invalid_grant"})
+        with engine_fails():
+            assert page.refusal()["error"] == "invalid_grant"
+        assert token_set().end_reason == "invalid_grant"
+        assert "not ended: ConnectionError" in caplog.text
 
 
 class TestRevocation:
@@ -214,6 +323,139 @@ class TestRevocation:
         assert token_set().revoke_at is not None
 
 
+class TestCacheThatFails:
+    """Where it has the only copy of the tokens, and nobody can tell what it has."""
+
+    @pytest.fixture(autouse=True)
+    def in_the_cache(self, cache: Any, settings: Any, monkeypatch: Any) -> None:
+        settings.TMIBFF_STORE = "django_tmibff.stores.cache"
+        monkeypatch.setattr("django_tmibff.stores.cache._PAUSES_OF_WRITERS", (None,))
+
+    @pytest.fixture
+    def logged_out(self, signed_in: Any, user: Any, end: Any, cache: Any) -> Page:
+        """A page that has left its tokens while the cache was down."""
+        page = signed_in()
+        cache(down=True)
+        end(page.request_of(user), "logout")
+        cache(down=False)
+        return page
+
+    def test_who_ends_a_session_is_told_and_nothing_has_changed(
+        self, signed_in: Any, end: Any, cache: Any, authorization_server: Any, token_set: Any
+    ) -> None:
+        page = signed_in()
+        cache(down=True)
+        with pytest.raises(TemporarilyUnavailable, match="TMIBFF_CACHE_ALIAS"):
+            end(token_set())
+        cache(down=False)
+        assert (token_set().ended_at, authorization_server.revoked) == (None, [])
+        assert page.token()
+        end(token_set())
+        assert page.refusal()["error"] == "invalid_session"
+        assert not page.session.exists(page.session.session_key)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    def test_who_signs_out_is_out_and_the_revocation_stays_owed(
+        self, logged_out: Page, authorization_server: Any, token_set: Any
+    ) -> None:
+        assert token_set().end_reason == "logout"
+        assert authorization_server.revoked == []
+        due(token_set())
+        assert revocation.settle(token_set().handle)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+        assert (sealed_of(token_set()), token_set().revoke_at) == (None, None)
+        assert logged_out.refusal()["error"] == "invalid_session"
+
+    def test_what_it_has_lost_meanwhile_is_given_up_in_the_end(
+        self, logged_out: Page, authorization_server: Any, token_set: Any, caplog: Any
+    ) -> None:
+        caches["shared"].clear()
+        due(token_set())
+        assert not revocation.settle(token_set().handle)
+        assert token_set().revoke_at is not None
+        assert revocation.give_up(token_set().handle)
+        assert "never revoked: given up" in caplog.text
+
+    def test_without_an_endpoint_nothing_is_owed(
+        self, signed_in: Any, user: Any, end: Any, cache: Any, settings: Any, token_set: Any
+    ) -> None:
+        settings.OIDC_OP_REVOCATION_ENDPOINT = None
+        page = signed_in()
+        cache(down=True)
+        end(page.request_of(user), "logout")
+        assert (token_set().end_reason, token_set().revoke_at) == ("logout", None)
+
+    def test_one_that_fails_after_the_session_is_gone_delays_the_revocation(
+        self,
+        signed_in: Any,
+        cache: Any,
+        authorization_server: Any,
+        token_set: Any,
+        monkeypatch: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        page = signed_in()
+        delete = ending._delete_session
+
+        def then_fail(session_key: Any) -> None:
+            delete(session_key)
+            cache(down=True)
+
+        monkeypatch.setattr(ending, "_delete_session", then_fail)
+        with django_capture_on_commit_callbacks(execute=True):
+            tokens.end(token_set(), "test")
+        assert authorization_server.revoked == []
+        cache(down=False)
+        assert page.refusal()["error"] == "invalid_session"
+        due(token_set())
+        assert revocation.settle(token_set().handle)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    def test_who_is_deactivated_is_out(
+        self,
+        signed_in: Any,
+        user: Any,
+        cache: Any,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+    ) -> None:
+        page = signed_in()
+        cache(down=True)
+        user.is_active = False
+        with django_capture_on_commit_callbacks(execute=True):
+            user.save()
+        cache(down=False)
+        assert token_set().end_reason == "user deactivated"
+        assert page.refusal()["error"] == "invalid_session"
+        due(token_set())
+        assert revocation.settle(token_set().handle)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+
+@pytest.mark.parametrize("store", ["cached_db", "cache"])
+def test_an_older_copy_of_an_ended_set_serves_what_it_has_and_is_never_renewed(
+    signed_in: Any,
+    user: Any,
+    end: Any,
+    authorization_server: Any,
+    settings: Any,
+    token_set: Any,
+    store: str,
+) -> None:
+    """As docs/stores.md says; whoever has that session still."""
+    settings.TMIBFF_STORE = f"django_tmibff.stores.{store}"
+    page = signed_in()
+    page.token()
+    older = caching.read(token_set().handle)
+    end(page.request_of(user))
+    assert page.refusal()["error"] == "invalid_session"
+    caching.write(token_set().handle, older, 60)
+    assert page.token()["access_token"] == SIGN_IN["access_token"]
+    assert page.refusal(scope="openid")["error"] == "invalid_session"
+    assert authorization_server.calls == 0
+
+
 class TestLateToken:
     """A refresh token that came for a set which ended meanwhile."""
 
@@ -311,6 +553,25 @@ class TestUser:
         assert authorization_server.revoked == [REFRESH_TOKEN]
         assert not import_module(django_settings.SESSION_ENGINE).SessionStore().exists(key)
 
+    def test_deactivated_is_out_although_the_session_cannot_be_ended(
+        self,
+        signed_in: Any,
+        user: Any,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+        engine_fails: Any,
+        caplog: Any,
+    ) -> None:
+        page = signed_in()
+        user.is_active = False
+        with django_capture_on_commit_callbacks(execute=True), engine_fails():
+            user.save()
+        assert "not ended: ConnectionError" in caplog.text
+        assert token_set().end_reason == "user deactivated"
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+        assert page.refusal()["error"] == "invalid_session"
+
     def test_deleted_owes_the_revocation_and_leaves_the_record(
         self,
         signed_in: Any,
@@ -364,7 +625,7 @@ class TestRenew:
     ) -> None:
         page.sign_in(user)
         page.store(made_session=True)
-        authorization_server.refuses("invalid_grant")
+        authorization_server.answers(status_code=400, json={"error": "invalid_grant"})
         with pytest.raises(tokens.TokenError, match="invalid_grant"):
             tokens.renew(token_set())
         assert token_set().end_reason == "invalid_grant"

@@ -469,7 +469,8 @@ class TestCache:
         self, store: BaseStore, handle: str, cache: Any, fresh: bool
     ) -> None:
         cache(down=True)
-        assert store.get(handle, fresh=fresh).data is None
+        stored = store.get(handle, fresh=fresh)
+        assert (stored.data, stored.unread) == (None, fresh)
         store.remember("outage", 1, 60)
         assert (store.recall("outage"), store.once("jti", 60)) == (None, False)
 
@@ -498,6 +499,26 @@ class TestCache:
         assert store.put(handle, b"second", version=0, owner="")
         monkeypatch.setattr("time.sleep", lambda seconds: TokenSet.objects.all().delete())
         assert store.get(handle, fresh=True) is None
+
+    def test_of_a_set_that_ended_unheard_the_last_entry_says_what_is_owed(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        with monkeypatch.context() as crashed:
+            crashed.setattr(caching, "after_commit", lambda work: None)
+            store.put(handle, b"owed", version=0, owner="", ended_at=timezone.now())
+        assert store.get(handle, fresh=True) == stores.Stored("default", 1, True, b"first")
+        assert store.replace(handle, b"resealed", version=1)
+        assert store.get(handle, fresh=True) == stores.Stored("default", 1, True, b"resealed")
+        assert store.put(handle, None, version=1, owner=None, ended=True)
+        assert store.get(handle, fresh=True) == stores.Stored("default", 2, True, None)
+
+    def test_an_older_one_is_of_no_use(
+        self, store: BaseStore, handle: str, monkeypatch: Any
+    ) -> None:
+        monkeypatch.setattr(caching, "after_commit", lambda work: None)
+        store.put(handle, b"second", version=0, owner="")
+        store.put(handle, b"owed", version=1, owner="", ended_at=timezone.now())
+        assert store.get(handle, fresh=True) == stores.Stored("default", 2, True, None)
 
     def test_the_lease_is_held_until_the_cache_has_it(
         self, store: BaseStore, handle: str, monkeypatch: Any

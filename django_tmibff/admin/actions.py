@@ -108,15 +108,14 @@ def end_and_revoke(
         return None
     if request.POST.get("confirmed") != "yes":
         return _confirmation(modeladmin, request, alive)
-    for token_set in alive:
-        tokens.end(token_set, phrases.ENDED_HERE)
-        modeladmin.log_change(request, token_set, phrases.ENDED)
-    told = ngettext(
-        "%(count)d token set was ended. Its refresh token is being revoked.",
-        "%(count)d token sets were ended. Their refresh tokens are being revoked.",
-        len(alive),
-    )
-    modeladmin.message_user(request, told % {"count": len(alive)}, messages.SUCCESS)
+    ended = sum(_ends(modeladmin, request, token_set) for token_set in alive)
+    if ended:
+        told = ngettext(
+            "%(count)d token set was ended. Its refresh token is being revoked.",
+            "%(count)d token sets were ended. Their refresh tokens are being revoked.",
+            ended,
+        )
+        modeladmin.message_user(request, told % {"count": ended}, messages.SUCCESS)
     _sign_out_of_ended_session(request, alive)
     return None
 
@@ -136,6 +135,18 @@ def _renew(modeladmin: "TokenSetAdmin", request: HttpRequest, token_set: TokenSe
         modeladmin.log_change(request, token_set, phrases.RENEWED)
         told = _("%(token_set)s was renewed: its grant works.")
         modeladmin.message_user(request, told % {"token_set": _named(token_set)}, messages.SUCCESS)
+
+
+def _ends(modeladmin: "TokenSetAdmin", request: HttpRequest, token_set: TokenSet) -> bool:
+    try:
+        tokens.end(token_set, phrases.ENDED_HERE)
+    except tokens.TokenError as error:
+        told = _("%(token_set)s was not ended: %(error)s")
+        values = {"token_set": _named(token_set), "error": error}
+        modeladmin.message_user(request, told % values, messages.ERROR)
+        return False
+    modeladmin.log_change(request, token_set, phrases.ENDED)
+    return True
 
 
 def _forgets(token_set: TokenSet) -> bool:

@@ -9,12 +9,16 @@ from ..models import TokenSet
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A token set as its store has it; ``data`` is sealed, or nothing."""
+    """A token set as its store has it; ``data`` is sealed, or nothing.
+
+    ``unread``: there may be ``data``, but where it is kept nobody answers.
+    """
 
     provider: str
     version: int
     ended: bool
     data: bytes | None = field(repr=False)
+    unread: bool = False
 
 
 class BaseStore(ABC):

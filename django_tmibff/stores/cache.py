@@ -89,10 +89,11 @@ class TokenStore(BaseStore):
             # Who writes an entry has written the row before: while we have it nobody writes.
             if not TokenSet.objects.claim_version(handle, version):
                 return False
-            row, entry = _row(handle), _entry(handle)
-            if row is None or entry is None or entry.version != version or entry.data is None:
-                return False
+            row = _row(handle)
             with suppress(caching.CacheFailsError):
+                entry = caching.read(handle)
+                if row is None or entry is None or entry.data is None or not row.owns(entry):
+                    return False
                 caching.write(handle, replace(entry, data=data), row.seconds)
                 return True
         return False
@@ -126,6 +127,14 @@ class _Row(NamedTuple):
         """The token set without its sealed part: ended, or lost."""
         return Stored(self.provider, self.version, self.ended, None)
 
+    def owns(self, entry: Stored) -> bool:
+        """Return whether the entry is of this version, or the last one of a set that has ended.
+
+        That one is still there when the cache failed at the end, and holds what is owed.
+        """
+        is_last = self.ended and not entry.ended and entry.version == self.version - 1
+        return is_last or entry.version == self.version
+
     @property
     def seconds(self) -> float:
         """How long the cache is to keep the entry."""
@@ -143,24 +152,21 @@ def _row(handle: str) -> _Row | None:
 
 
 def _confirmed(handle: str) -> Stored | None:
-    """Return what the row says, with the cache's sealed part if that is the row's very version."""
+    """Return what the row says, with the cache's sealed part if that is the row's own."""
     for pause in _PAUSES_OF_READERS:
         row = _row(handle)
         if row is None:
             return None
-        entry = _entry(handle)
-        if entry is None or entry.version == row.version:
+        try:
+            entry = caching.read(handle)
+        except caching.CacheFailsError:
+            return replace(row.stored, unread=True)
+        if entry is None or row.owns(entry):
             return replace(row.stored, data=None if entry is None else entry.data)
         time.sleep(pause)
     logger.error("token set %s is lost: the cache has another version", handle)
     row = _row(handle)
     return None if row is None else row.stored
-
-
-def _entry(handle: str) -> Stored | None:
-    with suppress(caching.CacheFailsError):
-        return caching.read(handle)
-    return None
 
 
 def _keep_and_release(handle: str, row: _Row, data: bytes | None, owner: str | None) -> None:

@@ -63,9 +63,7 @@ class TokenStore(BaseStore):
         return current.values_list("value", flat=True).first()
 
     def once(self, key: str, seconds: float) -> bool:
-        until = Now() + timedelta(seconds=seconds)
-        over = _notes().filter(key=key, expires_at__lte=Now())
-        return bool(over.update(expires_at=until)) or _created(key, expires_at=until)
+        return note_once(key, seconds)
 
     def forget_some(self) -> None:
         over = _notes().filter(expires_at__lte=Now())
@@ -78,6 +76,13 @@ def stored(provider: str, version: int, ended_at: Any, sealed: Any) -> Stored:
     """Return what ``COLUMNS`` have told."""
     data = None if sealed is None else bytes(sealed)
     return Stored(provider, version, ended_at is not None, data)
+
+
+def note_once(key: str, seconds: float) -> bool:
+    """Do what ``BaseStore.once`` says; a transaction that is rolled back has not asked."""
+    until = Now() + timedelta(seconds=seconds)
+    over = _notes().filter(key=key, expires_at__lte=Now())
+    return bool(over.update(expires_at=until)) or _created(key, expires_at=until)
 
 
 @lru_cache
