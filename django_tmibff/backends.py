@@ -367,6 +367,7 @@ def _refusing(reason: str) -> Iterator[None]:
     except (
         jwt.PyJWTError,
         requests.RequestException,
+        ArithmeticError,
         AttributeError,
         LookupError,
         RecursionError,

@@ -212,6 +212,9 @@ class TestRefused:
             ({"exp": 1000}, "ExpiredSignature"),
             ({"exp": None}, "does not verify"),
             ({"exp": "soon"}, "does not verify"),
+            ({"exp": float("inf")}, "does not verify"),
+            ({"exp": float("nan")}, "does not verify"),
+            ({"iat": float("-inf")}, "does not verify"),
             ({"iat": 32_503_680_000}, "ImmatureSignature"),
             ({"iat": ...}, "MissingRequiredClaim"),
             ({"jti": ...}, "MissingRequiredClaim"),
@@ -237,6 +240,21 @@ class TestRefused:
     @pytest.mark.parametrize("age", [200, 10**6, 10**12])
     def test_an_old_one_without_exp(self, signed_in_page: Page, told: Any, age: int) -> None:
         assert_refused(told(exp=..., iat=int(time.time()) - age), "too old")
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"exp": 10**400},
+            {"exp": "9" * 400},
+            {"exp": ..., "iat": -(10**400)},
+            {"exp": ..., "iat": f"-{'9' * 400}"},
+        ],
+        ids=["exp", "exp-text", "iat", "iat-text"],
+    )
+    def test_a_time_that_no_clock_shows(
+        self, signed_in_page: Page, told: Any, changed: dict[str, Any]
+    ) -> None:
+        assert_refused(told(**changed), "its exp or iat is out of range")
 
     def test_sent_twice(self, signed_in_page: Page, told: Any) -> None:
         assert told(sid="sid-of-nobody").status_code == 200

@@ -208,6 +208,8 @@ REJECTED: dict[str, dict[str, Any]] = {
     "no-subject": {"id_token": {"sub": ...}},
     "no-expiry": {"id_token": {"exp": ...}},
     "expired": {"id_token": {"exp": 1_000_000_000}},
+    "never-expires": {"id_token": {"exp": float("inf")}},
+    "was-never-issued": {"id_token": {"iat": float("-inf")}},
     "not-yet-valid": {"id_token": {"nbf": 9_000_000_000}},
     "from-the-future": {"id_token": {"iat": 9_000_000_000}},
     "other-nonce": {"id_token": {"nonce": "another"}},
