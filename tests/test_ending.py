@@ -131,6 +131,15 @@ class TestRevocation:
         assert (owed.access_tokens, owed.id_token, owed.claims) == ([], None, {})
         assert token_set().revoke_at > timezone.now() + timedelta(seconds=50)
 
+    def test_x4_a_word_without_end_is_cut_in_the_log(
+        self, signed_in: Any, end: Any, authorization_server: Any, token_set: Any, caplog: Any
+    ) -> None:
+        signed_in()
+        authorization_server.refuses("x" * 5000)
+        end(token_set())
+        assert f"not revoked: {'x' * 100}" in caplog.text
+        assert "x" * 101 not in caplog.text
+
     def test_it_is_not_tried_before_its_time(
         self, owing: TokenSet, authorization_server: Any
     ) -> None:

@@ -295,6 +295,16 @@ class TestRejectedSignIn:
         assert callback.headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
         assert "canary" not in caplog.text
 
+    def test_x4_a_reason_without_end_is_cut_in_the_log(
+        self, page: Page, provider: OpenIDProvider, caplog: Any
+    ) -> None:
+        state = provider.authorization_request(page)["state"]
+        provider.server.refuses("access_denied", error_description="x" * 5000)
+        page.get("/oidc/callback/", {"code": "canary", "state": state}, secure=True)
+        [refused] = [text for text in caplog.messages if text.startswith("sign-in refused")]
+        assert "access_denied: xxx" in refused
+        assert len(refused) < 600
+
     def test_b6_without_a_configured_issuer_the_callback_must_name_the_id_tokens(
         self, page: Page, provider: OpenIDProvider, settings: Any
     ) -> None:
