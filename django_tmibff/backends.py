@@ -29,6 +29,9 @@ DEFAULT_TIMEOUT = 10  # seconds
 # Where mozilla-django-oidc has none, or wants one. A client with a key has no secret.
 _DEFAULTS: dict[str, Any] = {"OIDC_TIMEOUT": DEFAULT_TIMEOUT, "OIDC_RP_CLIENT_SECRET": ""}
 
+# What a provider says in it has no end of its own.
+_LONGEST_REASON = 500
+
 _OF_THE_CODE = ("code", "redirect_uri", "code_verifier")
 
 # What the settings may loosen for mozilla-django-oidc's own provider only.
@@ -127,7 +130,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
             self._check_issuer_parameter(request, provider.issuer)
             user = super().authenticate(request, **kwargs)
         except SuspiciousOperation as error:
-            logger.warning("sign-in refused: %s", error)
+            logger.warning("sign-in refused: %s", str(error)[:_LONGEST_REASON])
             return None
         if user is None or not self.user_can_authenticate(user):
             return None
@@ -409,6 +412,7 @@ def _refusing(reason: str) -> Iterator[None]:
     except (
         jwt.PyJWTError,
         requests.RequestException,
+        ArithmeticError,
         AttributeError,
         LookupError,
         RecursionError,

@@ -8,6 +8,9 @@ from typing import ClassVar, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+# An authorization server may say as much as an answer can hold.
+_LONGEST_RECORDED = 100
+
 
 class TokenError(Exception):
     """Why there is no access token: the base of all errors that the endpoints answer with.
@@ -32,6 +35,11 @@ class TokenError(Exception):
     def __init__(self, description: str | None = None) -> None:
         self.description = self.default_description if description is None else description
         super().__init__(f"{self.error}: {self.description}" if self.description else self.error)
+
+    @property
+    def recorded(self) -> str:
+        """``error`` as logs and the column ``last_error`` take it."""
+        return self.error[:_LONGEST_RECORDED]
 
 
 class CrossSiteRequest(TokenError):

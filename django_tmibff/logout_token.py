@@ -4,8 +4,10 @@ OpenID Connect Back-Channel Logout 1.0, §2.4 and §2.6.
 """
 
 import logging
+import math
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -129,14 +131,22 @@ def _decoded(token: str, key: Any, provider: Provider) -> dict[str, Any]:
 def _expires_at(claims: Mapping[str, Any]) -> float:
     """Return when the token ends, in seconds since the epoch; without ``exp``, soon after it began.
 
-    Raises ``LogoutTokenRefused`` when that has been; where there is an ``exp``, it was verified.
+    Raises ``LogoutTokenRefused`` when that has been, or is no time; an ``exp`` was verified.
     """
     if "exp" in claims:
-        return float(claims["exp"])
-    expires_at = float(claims["iat"]) + _USUAL_SECONDS
+        return _seconds(claims["exp"])
+    expires_at = _seconds(claims["iat"]) + _USUAL_SECONDS
     if expires_at + LEEWAY_SECONDS <= time.time():
         raise LogoutTokenRefused("it is too old")
     return expires_at
+
+
+def _seconds(time_claim: Any) -> float:
+    """Return a verified time; PyJWT takes integers, and texts of them, of any size."""
+    with suppress(OverflowError):
+        if math.isfinite(seconds := float(time_claim)):
+            return seconds
+    raise LogoutTokenRefused("its exp or iat is out of range")
 
 
 def _check_is_about_logout(claims: Mapping[str, Any]) -> None:

@@ -331,8 +331,8 @@ class Holder:
         if error.error in _REFUSED_FOR_ONE_KEY:
             _remember_refusal(contents, self.key, error)
         level = logging.ERROR if error.error == "invalid_client" else logging.WARNING
-        logger.log(level, "token set %s not renewed: %s", self.handle, error.error)
-        self._save(contents, last_error=error.error[:100], last_error_at=timezone.now())
+        logger.log(level, "token set %s not renewed: %s", self.handle, error.recorded)
+        self._save(contents, last_error=error.recorded, last_error_at=timezone.now())
         signals.renewal_failed.send_robust(
             TokenSet,
             handle=self.handle,

@@ -104,7 +104,7 @@ def _revoked(contents: Contents) -> bool:
     try:
         oauth.revoke(oauth.provider(contents.provider), contents.refresh_token)
     except TokenError as error:
-        logger.warning("token set %s not revoked: %s", contents.handle, error.error)
+        logger.warning("token set %s not revoked: %s", contents.handle, error.recorded)
         _tell(contents.handle, contents.provider, "failed")
         if isinstance(error, TemporarilyUnavailable):
             endpoint = _endpoint(contents.provider)

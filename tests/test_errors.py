@@ -258,6 +258,15 @@ class TestNoAnswer:
         ]
         assert expired.token()["access_token"] == "fresh-2"
 
+    def test_x4_a_word_without_end_is_cut_in_the_log_as_it_is_in_the_record(
+        self, expired: Page, authorization_server: Any, token_set: Any, caplog: Any
+    ) -> None:
+        authorization_server.refuses("x" * 5000)
+        assert expired.refusal()["error"] == "x" * 5000
+        assert token_set().last_error == "x" * 100
+        assert f"not renewed: {'x' * 100}" in caplog.messages[0]
+        assert "x" * 101 not in caplog.text
+
     def test_x5_a_site_without_a_token_endpoint(self, expired: Page, settings: Any) -> None:
         del settings.OIDC_OP_TOKEN_ENDPOINT
         assert expired.refusal()["error"] == "backend_not_ready"

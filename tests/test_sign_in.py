@@ -214,6 +214,8 @@ REJECTED: dict[str, dict[str, Any]] = {
     "no-subject": {"id_token": {"sub": ...}},
     "no-expiry": {"id_token": {"exp": ...}},
     "expired": {"id_token": {"exp": 1_000_000_000}},
+    "never-expires": {"id_token": {"exp": float("inf")}},
+    "was-never-issued": {"id_token": {"iat": float("-inf")}},
     "not-yet-valid": {"id_token": {"nbf": 9_000_000_000}},
     "from-the-future": {"id_token": {"iat": 9_000_000_000}},
     "other-nonce": {"id_token": {"nonce": "another"}},
@@ -298,6 +300,16 @@ class TestRejectedSignIn:
         callback = page.get("/oidc/callback/", {"code": "canary", "state": state}, secure=True)
         assert callback.headers["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
         assert "canary" not in caplog.text
+
+    def test_x4_a_reason_without_end_is_cut_in_the_log(
+        self, page: Page, provider: OpenIDProvider, caplog: Any
+    ) -> None:
+        state = provider.authorization_request(page)["state"]
+        provider.server.refuses("access_denied", error_description="x" * 5000)
+        page.get("/oidc/callback/", {"code": "canary", "state": state}, secure=True)
+        [refused] = [text for text in caplog.messages if text.startswith("sign-in refused")]
+        assert "access_denied: xxx" in refused
+        assert len(refused) < 600
 
     def test_b6_without_a_configured_issuer_the_callback_must_name_the_id_tokens(
         self, page: Page, provider: OpenIDProvider, settings: Any
