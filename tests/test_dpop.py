@@ -1,7 +1,5 @@
 """DPoP (RFC 9449): tokens that are bound to a key of the page's."""
 
-import base64
-import hashlib
 import json
 import time
 from typing import Any
@@ -13,9 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given
-from hypothesis import settings as given_settings
-from hypothesis import strategies as st
 
 from django_tmibff import dpop, single_flight, stores, tokens
 from django_tmibff.checks import values
@@ -27,7 +22,7 @@ from django_tmibff.models import TokenSet
 from tests.addresses import ISSUER, TOKEN_ENDPOINT
 from tests.openid_provider import OpenIDProvider
 from tests.page import SESSION_INFO, TOKEN, Page
-from tests.proofs import PageKey
+from tests.proofs import PageKey, ath_of
 from tests.sealed import contents_of
 
 pytestmark = pytest.mark.django_db
@@ -569,84 +564,6 @@ def _wrong_proof(key: PageKey, changed: Any) -> str:
     return key.proof(**{**changed, "header": header})
 
 
-def _encoded(value: Any) -> str:
-    data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
-JWKS = st.fixed_dictionaries(
-    {},
-    optional={
-        name: VALUES | st.just(OTHER.jwk.get(name)) for name in ("kty", "crv", "x", "y", "d")
-    },
-)
-HEADERS = st.fixed_dictionaries(
-    {},
-    optional={
-        "typ": VALUES | st.just("dpop+jwt"),
-        "alg": VALUES | st.sampled_from(["ES256", "none", "HS256"]),
-        "jwk": VALUES | JWKS | st.just(OTHER.jwk),
-        "b64": VALUES,
-    },
-)
-CLAIMS = st.fixed_dictionaries(
-    {},
-    optional={
-        "htm": VALUES | st.just("POST"),
-        "htu": VALUES | st.just(TOKEN_ENDPOINT),
-        "iat": VALUES | st.floats(time.time() - 100, time.time() + 100),
-        "jti": VALUES | st.text(min_size=1),
-    },
-)
-MADE = st.builds(
-    lambda *parts: ".".join(map(_encoded, parts)), HEADERS, CLAIMS, st.binary(max_size=70)
-)
-SIGNED = st.builds(
-    lambda claims: jwt.encode(
-        claims, OTHER.private, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": OTHER.jwk}
-    ),
-    st.dictionaries(st.sampled_from(["htm", "htu", "iat", "jti", "nonce"]), VALUES),
-)
-
-
-class TestAnyInput:
-    @given(text=st.text() | st.from_regex(dpop._JWT, fullmatch=True) | MADE)
-    def test_is_refused_in_words(self, text: str) -> None:
-        with pytest.raises(InvalidDpopProof):
-            dpop.verified(text, our_settings.provider())
-
-    @given(text=SIGNED)
-    def test_also_where_its_signature_is_sound(self, text: str) -> None:
-        with pytest.raises(InvalidDpopProof):
-            dpop.verified(text, our_settings.provider())
-
-    @given(text=st.text(st.characters(codec="latin-1")) | MADE | SIGNED)
-    @given_settings(
-        max_examples=30,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-    def test_never_makes_an_error_page_nor_reaches_the_authorization_server(
-        self, signed_in: Any, authorization_server: Any, text: str
-    ) -> None:
-        page = signed_in()
-        answer = page.generic(
-            "GET",
-            TOKEN,
-            secure=True,
-            headers={"sec-fetch-site": "same-origin"},
-            HTTP_DPOP=text,
-        )
-        assert answer.status_code == 400
-        assert json.loads(answer.content)["error"] == "invalid_dpop_proof"
-        assert authorization_server.calls == 0
-
-
 class TestThumbprint:
     def test_of_a_key_that_another_specification_names(self) -> None:
         """RFC 9449 §6.1's key and thumbprint; RFC 7638's own example is an RSA key."""
@@ -681,8 +598,7 @@ class TestBoundClient:
         [userinfo] = [r for r in provider.server.mocker.request_history if "userinfo" in r.url]
         assert userinfo.headers["Authorization"] == "DPoP canary-access-of-alice"
         proof = jwt.decode(userinfo.headers["DPoP"], options={"verify_signature": False})
-        digest = hashlib.sha256(b"canary-access-of-alice").digest()
-        assert proof["ath"] == _encoded(digest)
+        assert proof["ath"] == ath_of("canary-access-of-alice")
         assert (proof["htm"], proof["htu"]) == ("GET", f"{ISSUER}/userinfo")
         key = [jwt.get_unverified_header(r)["jwk"] for r in (sent, userinfo.headers["DPoP"])]
         assert key[0] == key[1]

@@ -2,15 +2,12 @@
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.hashes import SHA256
 from django.db.models.functions import Now
 
 from django_tmibff import dpop, tokens
@@ -18,9 +15,8 @@ from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import AuthorizationServerRefused, BearerRefused, InvalidDpopProof
 from django_tmibff.models import Note
-from tests.addresses import TOKEN_ENDPOINT
 from tests.page import TOKEN, Page
-from tests.proofs import PageKey
+from tests.proofs import PageKey, claims_of, encoded, header_of, signed
 from tests.sealed import contents_of
 
 pytestmark = pytest.mark.django_db
@@ -55,10 +51,6 @@ def refused(page: Page, proof: str | None, **query: Any) -> dict[str, Any]:
     return json.loads(answer.content)
 
 
-def encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
 def decoded(part: str) -> bytes:
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
@@ -70,14 +62,6 @@ def with_spare_bits(proof: str, part: int) -> Iterator[str]:
         other = parts[part][:-1] + letter
         if other != parts[part] and decoded(other) == decoded(parts[part]):
             yield ".".join([*parts[:part], other, *parts[part + 1 :]])
-
-
-def signed(key: PageKey, header: bytes | str, claims: bytes | str) -> str:
-    """Return a proof of these JSON texts, whatever they are."""
-    parts = (part.encode() if isinstance(part, str) else part for part in (header, claims))
-    text = ".".join(map(encoded, parts))
-    r, s = utils.decode_dss_signature(key.private.sign(text.encode(), ec.ECDSA(SHA256())))
-    return f"{text}.{encoded(r.to_bytes(32) + s.to_bytes(32))}"
 
 
 class TestBearerInDisguise:
@@ -316,15 +300,6 @@ class TestPin:
             tokens.get(token_set(), proof=PageKey().proof())
 
 
-def header_of(key: PageKey, **more: Any) -> dict[str, Any]:
-    return {"typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk, **more}
-
-
-def claims_of(**more: Any) -> dict[str, Any]:
-    now = int(time.time())
-    return {"htm": "POST", "htu": TOKEN_ENDPOINT, "iat": now, "jti": "a", **more}
-
-
 def twice(members: dict[str, Any], name: str, value: Any) -> str:
     """Return that object's JSON with one member before all others, in addition."""
     return f"{{{json.dumps(name)}: {json.dumps(value)}, {json.dumps(members)[1:]}"
@@ -334,7 +309,7 @@ class TestReading:
     """What is read here is what the authorization server reads, or it is refused."""
 
     def test_a_sound_one_is_taken(self, key: PageKey) -> None:
-        text = signed(key, json.dumps(header_of(key)), json.dumps(claims_of()))
+        text = signed(key, json.dumps(header_of(key)), json.dumps(claims_of(jti="a")))
         assert dpop.verified(text, our_settings.provider()).jti == "a"
 
     @pytest.mark.parametrize("name", ["typ", "alg", "jwk", "kid"])
