@@ -20,26 +20,13 @@ from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import InvalidDpopProof
 from django_tmibff.models import TokenSet
 from tests.addresses import ISSUER, TOKEN_ENDPOINT
+from tests.dpop_site import BOUND, ORDERS, ask, given_token, refused
 from tests.openid_provider import OpenIDProvider
-from tests.page import SESSION_INFO, TOKEN, Page
+from tests.page import SESSION_INFO, Page
 from tests.proofs import PageKey, ath_of
 from tests.sealed import contents_of
 
-pytestmark = pytest.mark.django_db
-
-ORDERS = "https://api.example/orders"
-BOUND = {"token_type": "DPoP", "expires_in": 3600, "scope": "openid email"}
-
-
-@pytest.fixture(autouse=True)
-def required(settings: Any) -> None:
-    settings.TMIBFF_DPOP = "required"
-    settings.TMIBFF_RESOURCES = [ORDERS]
-
-
-@pytest.fixture
-def key() -> PageKey:
-    return PageKey()
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("dpop_required")]
 
 
 @pytest.fixture
@@ -48,22 +35,6 @@ def server(authorization_server: Any) -> Any:
     for number in range(1, 5):
         authorization_server.gives(access_token=f"bound-{number}", **BOUND)
     return authorization_server
-
-
-def ask(page: Page, proof: str | None, **query: Any) -> Any:
-    return page.fetch(TOKEN, query, headers={} if proof is None else {"DPoP": proof})
-
-
-def given_token(page: Page, key: PageKey, **query: Any) -> dict[str, Any]:
-    answer = ask(page, key.proof(), **query)
-    assert answer.status_code == 200, answer.content
-    return json.loads(answer.content)
-
-
-def refused(page: Page, proof: str | None, **query: Any) -> dict[str, Any]:
-    answer = ask(page, proof, **query)
-    assert answer.status_code == 400, answer.content
-    return json.loads(answer.content)
 
 
 class TestRound:
@@ -187,7 +158,7 @@ class TestBearer:
 
 class TestOff:
     @pytest.fixture(autouse=True)
-    def off(self, settings: Any) -> None:
+    def off(self, dpop_required: None, settings: Any) -> None:
         settings.TMIBFF_DPOP = "off"
 
     def test_a_proof_is_not_looked_at(self, signed_in: Any, django_assert_num_queries: Any) -> None:

@@ -17,13 +17,7 @@ from tests.addresses import TOKEN_ENDPOINT
 from tests.page import TOKEN
 from tests.proofs import PageKey, claims_of, encoded, header_of, signed
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def required(settings: Any) -> None:
-    settings.TMIBFF_DPOP = "required"
-
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("dpop_required")]
 
 KEY = PageKey()
 ABSENT = st.just(...)

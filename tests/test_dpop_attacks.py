@@ -15,40 +15,18 @@ from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import AuthorizationServerRefused, BearerRefused, InvalidDpopProof
 from django_tmibff.models import Note
-from tests.page import TOKEN, Page
+from tests.dpop_site import BOUND, ORDERS, ask, refused
+from tests.page import Page
 from tests.proofs import PageKey, claims_of, encoded, header_of, signed
 from tests.sealed import contents_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("dpop_required")]
 
 # The order of P-256's group (SEC 2).
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 # And the prime of its field.
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-ORDERS = "https://api.example/orders"
-BOUND = {"token_type": "DPoP", "expires_in": 3600, "scope": "openid email"}
-
-
-@pytest.fixture(autouse=True)
-def required(settings: Any) -> None:
-    settings.TMIBFF_DPOP = "required"
-    settings.TMIBFF_RESOURCES = [ORDERS]
-
-
-@pytest.fixture
-def key() -> PageKey:
-    return PageKey()
-
-
-def ask(page: Page, proof: str | None, **query: Any) -> Any:
-    return page.fetch(TOKEN, query, headers={} if proof is None else {"DPoP": proof})
-
-
-def refused(page: Page, proof: str | None, **query: Any) -> dict[str, Any]:
-    answer = ask(page, proof, **query)
-    assert answer.status_code == 400, answer.content
-    return json.loads(answer.content)
 
 
 def decoded(part: str) -> bytes:
