@@ -66,6 +66,11 @@ def signed(key: PageKey, header: bytes | str, claims: bytes | str) -> str:
     return f"{text}.{encoded(r.to_bytes(32) + s.to_bytes(32))}"
 
 
+def claims_in(proof: str) -> dict[str, Any]:
+    """Return what a proof claims; whether it is sound is for others to say."""
+    return jwt.decode(proof, options={"verify_signature": False})
+
+
 def ath_of(access_token: str) -> str:
     """Return the hash of an access token that goes along with a proof (RFC 9449 §4.2)."""
     return encoded(hashlib.sha256(access_token.encode()).digest())

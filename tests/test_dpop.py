@@ -20,10 +20,11 @@ from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import InvalidDpopProof
 from django_tmibff.models import TokenSet
 from tests.addresses import ISSUER, TOKEN_ENDPOINT
+from tests.authorization_server import AuthorizationServer
 from tests.dpop_site import BOUND, ORDERS, ask, given_token, refused
 from tests.openid_provider import OpenIDProvider
 from tests.page import SESSION_INFO, Page
-from tests.proofs import PageKey, ath_of
+from tests.proofs import PageKey, ath_of, claims_in
 from tests.sealed import contents_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("dpop_required")]
@@ -389,6 +390,47 @@ class TestNonce:
         assert given_token(page, key)["access_token"] == "due"
 
 
+class TestNonceOfOneProvider:
+    @pytest.fixture
+    def servers(self, authorization_server: Any, settings: Any) -> Any:
+        endpoint = "https://partner.example/token"
+        settings.TMIBFF_PROVIDERS = {
+            "partner": {"issuer": "https://partner.example", "token_endpoint": endpoint}
+        }
+        partner = AuthorizationServer(authorization_server.mocker, "https://partner.example")
+        return {"default": authorization_server, "partner": partner}
+
+    @pytest.fixture
+    def pages(self, servers: Any, user: Any) -> Any:
+        """Pages of two sessions, each signed in at one of them."""
+        pages = {name: Page() for name in servers}
+        for name, page in pages.items():
+            page.sign_in(user)
+            page.store(provider=name)
+        return pages
+
+    @pytest.mark.parametrize(("one", "other"), [("partner", "default"), ("default", "partner")])
+    def test_neither_pages_nor_operators_take_it_to_another(
+        self, servers: Any, pages: Any, key: PageKey, one: str, other: str
+    ) -> None:
+        servers[one].refuses("use_dpop_nonce")
+        servers[one]._queue[-1]["headers"] = {"DPoP-Nonce": "n-1"}
+        proof = key.proof(htu=servers[one].token_endpoint)
+        assert refused(pages[one], proof)["error"] == "use_dpop_nonce"
+        told = {
+            name: json.loads(page.fetch(SESSION_INFO).content)["dpop"]
+            for name, page in pages.items()
+        }
+        assert told[one]["nonce"] == "n-1"
+        assert told[other]["token_endpoint"] == servers[other].token_endpoint
+        assert "nonce" not in told[other]
+        for name, server in servers.items():
+            server.gives(access_token="nobodys", **BOUND)
+            tokens.renew(TokenSet.objects.get(provider=name))
+        sent = [servers[name].headers[-1]["DPoP"] for name in (one, other)]
+        assert [claims_in(proof).get("nonce") for proof in sent] == ["n-1", None]
+
+
 class TestSessionInfo:
     def test_what_a_page_needs_for_its_proofs(self, signed_in: Any) -> None:
         """S2."""
@@ -568,7 +610,7 @@ class TestBoundClient:
         dpop.verified(sent, our_settings.provider())
         [userinfo] = [r for r in provider.server.mocker.request_history if "userinfo" in r.url]
         assert userinfo.headers["Authorization"] == "DPoP canary-access-of-alice"
-        proof = jwt.decode(userinfo.headers["DPoP"], options={"verify_signature": False})
+        proof = claims_in(userinfo.headers["DPoP"])
         assert proof["ath"] == ath_of("canary-access-of-alice")
         assert (proof["htm"], proof["htu"]) == ("GET", f"{ISSUER}/userinfo")
         key = [jwt.get_unverified_header(r)["jwk"] for r in (sent, userinfo.headers["DPoP"])]
@@ -582,10 +624,7 @@ class TestBoundClient:
         provider.server.refuses("use_dpop_nonce")
         provider.server._queue[-1]["headers"] = {"DPoP-Nonce": "n-1"}
         provider.sign_in(page)
-        first, second = (
-            jwt.decode(headers["DPoP"], options={"verify_signature": False})
-            for headers in provider.server.headers
-        )
+        first, second = (claims_in(headers["DPoP"]) for headers in provider.server.headers)
         assert "nonce" not in first
         assert (second["nonce"], second["jti"] != first["jti"]) == ("n-1", True)
         assert page.session.get("_auth_user_id")
