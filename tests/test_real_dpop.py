@@ -44,10 +44,17 @@ class World:
     provider: OidcProvider
     api: ResourceServer
 
+    wants_nonces: bool
+
+    @property
+    def answers(self) -> list[str | None]:
+        """What became of each request for tokens: the error, where it was refused."""
+        return [request["error"] for request in self.provider.seen()["token_requests"]]
+
     @property
     def calls(self) -> int:
         """How often the app has asked for tokens."""
-        return len(self.provider.seen()["token_requests"])
+        return len(self.answers)
 
     @property
     def orders(self) -> str:
@@ -79,7 +86,7 @@ def world(
             }
             migrate(app.settings)
             with app:
-                yield World(app, provider, api)
+                yield World(app, provider, api, wants_nonces=is_bound)
 
 
 # --- in a browser ---------------------------------------------------------------------------------
@@ -139,9 +146,20 @@ def orders(tab: BrowserPage, world: World) -> Any:
     return runs(tab, f"{call}.then((answer) => answer.json())")
 
 
+FORGET = """
+from django_tmibff.models import Note
+Note.objects.filter(key="dpop-nonce:default").delete()
+"""
+
+
 def test_a_whole_round(tab: BrowserPage, context: BrowserContext, world: World) -> None:
     """Token, API call, both nonces, renewal, and two tabs with one key."""
+    manage(world.app.settings, "shell", "-c", FORGET)
+    calls = world.calls
+    assert "nonce" not in runs(tab, "getSession()")["dpop"]
     assert orders(tab, world) == {"orders": ["tea"]}
+    refusals = ["use_dpop_nonce"] if world.wants_nonces else []
+    assert world.answers[calls:] == [*refusals, None]
     assert world.api.asked()[-2:] == ["use_dpop_nonce", "served"]
     first = token_of(tab)
     key = _claims(first)["cnf"]["jkt"]
