@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext
 from playwright.sync_api import Page as BrowserPage
 
-from tests.proofs import PageKey, ath_of
+from tests.proofs import PageKey, ath_of, claims_in
 from tests.real.chromium import chromium
 from tests.real.gunicorn import Gunicorn, migrate
 from tests.real.http import send
@@ -286,10 +286,10 @@ def test_what_proves_nothing_gets_nothing_and_the_provider_is_not_asked(
 
 
 def _claims(token: dict[str, Any]) -> dict[str, Any]:
-    return jwt.decode(token["access_token"], options={"verify_signature": False})
+    return claims_in(token["access_token"])
 
 
-# --- what no browser sends ------------------------------------------------------------------------
+# --- from outside a browser -----------------------------------------------------------------------
 
 
 class Client:
