@@ -23,7 +23,9 @@ from django_tmibff import deferral, transport
 from django_tmibff.models import TokenSet
 from django_tmibff.testing import commit_at_once
 from tests.authorization_server import AuthorizationServer
+from tests.dpop_site import ORDERS
 from tests.page import Page
+from tests.proofs import PageKey
 from tests.real.components import ComponentMissing
 from tests.real.session import DATABASE_SERVERS
 from tests.real.strict_server import StrictServer
@@ -128,6 +130,19 @@ def signed_in(page: Page, user: Any) -> Callable[..., Page]:
         return page
 
     return sign_in
+
+
+@pytest.fixture
+def dpop_required(settings: Any) -> None:
+    """Let no token be handed out that is not bound to its page's key, nor asked for but ORDERS'."""
+    settings.TMIBFF_DPOP = "required"
+    settings.TMIBFF_RESOURCES = [ORDERS]
+
+
+@pytest.fixture
+def key() -> PageKey:
+    """The key of a page that makes proofs."""
+    return PageKey()
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import time
 from typing import Any
 
 import jwt
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, utils
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from tests.addresses import TOKEN_ENDPOINT
 
@@ -38,23 +39,47 @@ class PageKey:
         **claims: Any,
     ) -> str:
         """Return a proof for the token endpoint; ``...`` leaves a claim or a header member out."""
-        usual = {
-            "htm": "POST",
-            "htu": TOKEN_ENDPOINT,
-            "iat": int(time.time()),
-            "jti": secrets.token_urlsafe(16),
-            **claims,
-        }
-        named = {"typ": "dpop+jwt", "jwk": self.jwk, **(header or {})}
         return jwt.encode(
-            {name: value for name, value in usual.items() if value is not ...},
+            claims_of(**claims),
             self.private if signed_by is None else signed_by,
             algorithm=alg,
-            headers={name: value for name, value in named.items() if value is not ...},
+            headers=header_of(self, **{"alg": alg, **(header or {})}),
         )
+
+
+def header_of(key: PageKey, **changed: Any) -> dict[str, Any]:
+    """Return a sound proof's header, but for what is changed; ``...`` leaves a member out."""
+    return _present({"typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk, **changed})
+
+
+def claims_of(**changed: Any) -> dict[str, Any]:
+    """Return a sound proof's claims, but for what is changed; ``...`` leaves one out."""
+    usual = {"htm": "POST", "htu": TOKEN_ENDPOINT}
+    return _present({**usual, "iat": int(time.time()), "jti": secrets.token_urlsafe(16), **changed})
+
+
+def signed(key: PageKey, header: bytes | str, claims: bytes | str) -> str:
+    """Return a proof of these JSON texts, whatever they are."""
+    parts = (part.encode() if isinstance(part, str) else part for part in (header, claims))
+    text = ".".join(map(encoded, parts))
+    r, s = utils.decode_dss_signature(key.private.sign(text.encode(), ec.ECDSA(SHA256())))
+    return f"{text}.{encoded(r.to_bytes(32) + s.to_bytes(32))}"
+
+
+def claims_in(proof: str) -> dict[str, Any]:
+    """Return what a proof claims; whether it is sound is for others to say."""
+    return jwt.decode(proof, options={"verify_signature": False})
 
 
 def ath_of(access_token: str) -> str:
     """Return the hash of an access token that goes along with a proof (RFC 9449 §4.2)."""
-    digest = hashlib.sha256(access_token.encode()).digest()
-    return base64.urlsafe_b64encode(digest).decode().rstrip("=")
+    return encoded(hashlib.sha256(access_token.encode()).digest())
+
+
+def encoded(data: bytes) -> str:
+    """Return the bytes as a JWT's part."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def _present(members: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not ...}

@@ -1,7 +1,5 @@
 """DPoP (RFC 9449): tokens that are bound to a key of the page's."""
 
-import base64
-import hashlib
 import json
 import time
 from typing import Any
@@ -13,9 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from hypothesis import HealthCheck, given
-from hypothesis import settings as given_settings
-from hypothesis import strategies as st
 
 from django_tmibff import dpop, single_flight, stores, tokens
 from django_tmibff.checks import values
@@ -25,26 +20,14 @@ from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import InvalidDpopProof
 from django_tmibff.models import TokenSet
 from tests.addresses import ISSUER, TOKEN_ENDPOINT
+from tests.authorization_server import AuthorizationServer
+from tests.dpop_site import BOUND, ORDERS, ask, given_token, refused
 from tests.openid_provider import OpenIDProvider
-from tests.page import SESSION_INFO, TOKEN, Page
-from tests.proofs import PageKey
+from tests.page import SESSION_INFO, Page
+from tests.proofs import PageKey, ath_of, claims_in
 from tests.sealed import contents_of
 
-pytestmark = pytest.mark.django_db
-
-ORDERS = "https://api.example/orders"
-BOUND = {"token_type": "DPoP", "expires_in": 3600, "scope": "openid email"}
-
-
-@pytest.fixture(autouse=True)
-def required(settings: Any) -> None:
-    settings.TMIBFF_DPOP = "required"
-    settings.TMIBFF_RESOURCES = [ORDERS]
-
-
-@pytest.fixture
-def key() -> PageKey:
-    return PageKey()
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("dpop_required")]
 
 
 @pytest.fixture
@@ -53,22 +36,6 @@ def server(authorization_server: Any) -> Any:
     for number in range(1, 5):
         authorization_server.gives(access_token=f"bound-{number}", **BOUND)
     return authorization_server
-
-
-def ask(page: Page, proof: str | None, **query: Any) -> Any:
-    return page.fetch(TOKEN, query, headers={} if proof is None else {"DPoP": proof})
-
-
-def given_token(page: Page, key: PageKey, **query: Any) -> dict[str, Any]:
-    answer = ask(page, key.proof(), **query)
-    assert answer.status_code == 200, answer.content
-    return json.loads(answer.content)
-
-
-def refused(page: Page, proof: str | None, **query: Any) -> dict[str, Any]:
-    answer = ask(page, proof, **query)
-    assert answer.status_code == 400, answer.content
-    return json.loads(answer.content)
 
 
 class TestRound:
@@ -192,7 +159,7 @@ class TestBearer:
 
 class TestOff:
     @pytest.fixture(autouse=True)
-    def off(self, settings: Any) -> None:
+    def off(self, dpop_required: None, settings: Any) -> None:
         settings.TMIBFF_DPOP = "off"
 
     def test_a_proof_is_not_looked_at(self, signed_in: Any, django_assert_num_queries: Any) -> None:
@@ -423,6 +390,47 @@ class TestNonce:
         assert given_token(page, key)["access_token"] == "due"
 
 
+class TestNonceOfOneProvider:
+    @pytest.fixture
+    def servers(self, authorization_server: Any, settings: Any) -> Any:
+        endpoint = "https://partner.example/token"
+        settings.TMIBFF_PROVIDERS = {
+            "partner": {"issuer": "https://partner.example", "token_endpoint": endpoint}
+        }
+        partner = AuthorizationServer(authorization_server.mocker, "https://partner.example")
+        return {"default": authorization_server, "partner": partner}
+
+    @pytest.fixture
+    def pages(self, servers: Any, user: Any) -> Any:
+        """Pages of two sessions, each signed in at one of them."""
+        pages = {name: Page() for name in servers}
+        for name, page in pages.items():
+            page.sign_in(user)
+            page.store(provider=name)
+        return pages
+
+    @pytest.mark.parametrize(("one", "other"), [("partner", "default"), ("default", "partner")])
+    def test_neither_pages_nor_operators_take_it_to_another(
+        self, servers: Any, pages: Any, key: PageKey, one: str, other: str
+    ) -> None:
+        servers[one].refuses("use_dpop_nonce")
+        servers[one]._queue[-1]["headers"] = {"DPoP-Nonce": "n-1"}
+        proof = key.proof(htu=servers[one].token_endpoint)
+        assert refused(pages[one], proof)["error"] == "use_dpop_nonce"
+        told = {
+            name: json.loads(page.fetch(SESSION_INFO).content)["dpop"]
+            for name, page in pages.items()
+        }
+        assert told[one]["nonce"] == "n-1"
+        assert told[other]["token_endpoint"] == servers[other].token_endpoint
+        assert "nonce" not in told[other]
+        for name, server in servers.items():
+            server.gives(access_token="nobodys", **BOUND)
+            tokens.renew(TokenSet.objects.get(provider=name))
+        sent = [servers[name].headers[-1]["DPoP"] for name in (one, other)]
+        assert [claims_in(proof).get("nonce") for proof in sent] == ["n-1", None]
+
+
 class TestSessionInfo:
     def test_what_a_page_needs_for_its_proofs(self, signed_in: Any) -> None:
         """S2."""
@@ -569,84 +577,6 @@ def _wrong_proof(key: PageKey, changed: Any) -> str:
     return key.proof(**{**changed, "header": header})
 
 
-def _encoded(value: Any) -> str:
-    data = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-    max_leaves=10,
-)
-JWKS = st.fixed_dictionaries(
-    {},
-    optional={
-        name: VALUES | st.just(OTHER.jwk.get(name)) for name in ("kty", "crv", "x", "y", "d")
-    },
-)
-HEADERS = st.fixed_dictionaries(
-    {},
-    optional={
-        "typ": VALUES | st.just("dpop+jwt"),
-        "alg": VALUES | st.sampled_from(["ES256", "none", "HS256"]),
-        "jwk": VALUES | JWKS | st.just(OTHER.jwk),
-        "b64": VALUES,
-    },
-)
-CLAIMS = st.fixed_dictionaries(
-    {},
-    optional={
-        "htm": VALUES | st.just("POST"),
-        "htu": VALUES | st.just(TOKEN_ENDPOINT),
-        "iat": VALUES | st.floats(time.time() - 100, time.time() + 100),
-        "jti": VALUES | st.text(min_size=1),
-    },
-)
-MADE = st.builds(
-    lambda *parts: ".".join(map(_encoded, parts)), HEADERS, CLAIMS, st.binary(max_size=70)
-)
-SIGNED = st.builds(
-    lambda claims: jwt.encode(
-        claims, OTHER.private, algorithm="ES256", headers={"typ": "dpop+jwt", "jwk": OTHER.jwk}
-    ),
-    st.dictionaries(st.sampled_from(["htm", "htu", "iat", "jti", "nonce"]), VALUES),
-)
-
-
-class TestAnyInput:
-    @given(text=st.text() | st.from_regex(dpop._JWT, fullmatch=True) | MADE)
-    def test_is_refused_in_words(self, text: str) -> None:
-        with pytest.raises(InvalidDpopProof):
-            dpop.verified(text, our_settings.provider())
-
-    @given(text=SIGNED)
-    def test_also_where_its_signature_is_sound(self, text: str) -> None:
-        with pytest.raises(InvalidDpopProof):
-            dpop.verified(text, our_settings.provider())
-
-    @given(text=st.text(st.characters(codec="latin-1")) | MADE | SIGNED)
-    @given_settings(
-        max_examples=30,
-        deadline=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture],
-    )
-    def test_never_makes_an_error_page_nor_reaches_the_authorization_server(
-        self, signed_in: Any, authorization_server: Any, text: str
-    ) -> None:
-        page = signed_in()
-        answer = page.generic(
-            "GET",
-            TOKEN,
-            secure=True,
-            headers={"sec-fetch-site": "same-origin"},
-            HTTP_DPOP=text,
-        )
-        assert answer.status_code == 400
-        assert json.loads(answer.content)["error"] == "invalid_dpop_proof"
-        assert authorization_server.calls == 0
-
-
 class TestThumbprint:
     def test_of_a_key_that_another_specification_names(self) -> None:
         """RFC 9449 §6.1's key and thumbprint; RFC 7638's own example is an RSA key."""
@@ -680,9 +610,8 @@ class TestBoundClient:
         dpop.verified(sent, our_settings.provider())
         [userinfo] = [r for r in provider.server.mocker.request_history if "userinfo" in r.url]
         assert userinfo.headers["Authorization"] == "DPoP canary-access-of-alice"
-        proof = jwt.decode(userinfo.headers["DPoP"], options={"verify_signature": False})
-        digest = hashlib.sha256(b"canary-access-of-alice").digest()
-        assert proof["ath"] == _encoded(digest)
+        proof = claims_in(userinfo.headers["DPoP"])
+        assert proof["ath"] == ath_of("canary-access-of-alice")
         assert (proof["htm"], proof["htu"]) == ("GET", f"{ISSUER}/userinfo")
         key = [jwt.get_unverified_header(r)["jwk"] for r in (sent, userinfo.headers["DPoP"])]
         assert key[0] == key[1]
@@ -695,10 +624,7 @@ class TestBoundClient:
         provider.server.refuses("use_dpop_nonce")
         provider.server._queue[-1]["headers"] = {"DPoP-Nonce": "n-1"}
         provider.sign_in(page)
-        first, second = (
-            jwt.decode(headers["DPoP"], options={"verify_signature": False})
-            for headers in provider.server.headers
-        )
+        first, second = (claims_in(headers["DPoP"]) for headers in provider.server.headers)
         assert "nonce" not in first
         assert (second["nonce"], second["jti"] != first["jti"]) == ("n-1", True)
         assert page.session.get("_auth_user_id")

@@ -2,15 +2,11 @@
 
 import base64
 import json
-import time
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-import jwt
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, utils
-from cryptography.hazmat.primitives.hashes import SHA256
 from django.db.models.functions import Now
 
 from django_tmibff import dpop, tokens
@@ -18,45 +14,18 @@ from django_tmibff.conf import settings as our_settings
 from django_tmibff.contents import TokenKey
 from django_tmibff.exceptions import AuthorizationServerRefused, BearerRefused, InvalidDpopProof
 from django_tmibff.models import Note
-from tests.addresses import TOKEN_ENDPOINT
-from tests.page import TOKEN, Page
-from tests.proofs import PageKey
+from tests.dpop_site import BOUND, ORDERS, ask, refused
+from tests.page import Page
+from tests.proofs import PageKey, claims_in, claims_of, encoded, header_of, signed
 from tests.sealed import contents_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("dpop_required")]
 
 # The order of P-256's group (SEC 2).
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 # And the prime of its field.
 P = 0xFFFFFFFF00000001000000000000000000000000FFFFFFFFFFFFFFFFFFFFFFFF
 ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-ORDERS = "https://api.example/orders"
-BOUND = {"token_type": "DPoP", "expires_in": 3600, "scope": "openid email"}
-
-
-@pytest.fixture(autouse=True)
-def required(settings: Any) -> None:
-    settings.TMIBFF_DPOP = "required"
-    settings.TMIBFF_RESOURCES = [ORDERS]
-
-
-@pytest.fixture
-def key() -> PageKey:
-    return PageKey()
-
-
-def ask(page: Page, proof: str | None, **query: Any) -> Any:
-    return page.fetch(TOKEN, query, headers={} if proof is None else {"DPoP": proof})
-
-
-def refused(page: Page, proof: str | None, **query: Any) -> dict[str, Any]:
-    answer = ask(page, proof, **query)
-    assert answer.status_code == 400, answer.content
-    return json.loads(answer.content)
-
-
-def encoded(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
 
 
 def decoded(part: str) -> bytes:
@@ -70,14 +39,6 @@ def with_spare_bits(proof: str, part: int) -> Iterator[str]:
         other = parts[part][:-1] + letter
         if other != parts[part] and decoded(other) == decoded(parts[part]):
             yield ".".join([*parts[:part], other, *parts[part + 1 :]])
-
-
-def signed(key: PageKey, header: bytes | str, claims: bytes | str) -> str:
-    """Return a proof of these JSON texts, whatever they are."""
-    parts = (part.encode() if isinstance(part, str) else part for part in (header, claims))
-    text = ".".join(map(encoded, parts))
-    r, s = utils.decode_dss_signature(key.private.sign(text.encode(), ec.ECDSA(SHA256())))
-    return f"{text}.{encoded(r.to_bytes(32) + s.to_bytes(32))}"
 
 
 class TestBearerInDisguise:
@@ -171,8 +132,7 @@ class TestOperator:
         )
         authorization_server.gives(access_token="nobodys", **BOUND)
         tokens.renew(token_set())
-        sent = [headers["DPoP"] for headers in authorization_server.headers]
-        claims = [jwt.decode(proof, options={"verify_signature": False}) for proof in sent]
+        claims = [claims_in(headers["DPoP"]) for headers in authorization_server.headers]
         assert [claim.get("nonce") for claim in claims] == [None, "n-1"]
         assert token_set().last_error == ""
 
@@ -316,15 +276,6 @@ class TestPin:
             tokens.get(token_set(), proof=PageKey().proof())
 
 
-def header_of(key: PageKey, **more: Any) -> dict[str, Any]:
-    return {"typ": "dpop+jwt", "alg": "ES256", "jwk": key.jwk, **more}
-
-
-def claims_of(**more: Any) -> dict[str, Any]:
-    now = int(time.time())
-    return {"htm": "POST", "htu": TOKEN_ENDPOINT, "iat": now, "jti": "a", **more}
-
-
 def twice(members: dict[str, Any], name: str, value: Any) -> str:
     """Return that object's JSON with one member before all others, in addition."""
     return f"{{{json.dumps(name)}: {json.dumps(value)}, {json.dumps(members)[1:]}"
@@ -334,7 +285,7 @@ class TestReading:
     """What is read here is what the authorization server reads, or it is refused."""
 
     def test_a_sound_one_is_taken(self, key: PageKey) -> None:
-        text = signed(key, json.dumps(header_of(key)), json.dumps(claims_of()))
+        text = signed(key, json.dumps(header_of(key)), json.dumps(claims_of(jti="a")))
         assert dpop.verified(text, our_settings.provider()).jti == "a"
 
     @pytest.mark.parametrize("name", ["typ", "alg", "jwk", "kid"])

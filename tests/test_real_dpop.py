@@ -1,6 +1,7 @@
 """DPoP end to end: a certified provider, and an API whose library verifies the proofs."""
 
 import http.client
+from base64 import b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -8,11 +9,10 @@ from urllib.parse import urlencode, urlsplit
 
 import jwt
 import pytest
-import requests
 from playwright.sync_api import Browser, BrowserContext
 from playwright.sync_api import Page as BrowserPage
 
-from tests.proofs import PageKey, ath_of
+from tests.proofs import PageKey, ath_of, claims_in
 from tests.real.chromium import chromium
 from tests.real.gunicorn import Gunicorn, migrate
 from tests.real.http import send
@@ -22,6 +22,7 @@ from tests.real.page import Page, signed_in_page
 from tests.real.processes import wait_until
 from tests.real.resource_server import ResourceServer
 from tests.real.session import databases
+from tests.tab import PROOFS
 
 pytestmark = pytest.mark.real
 
@@ -43,10 +44,22 @@ class World:
     provider: OidcProvider
     api: ResourceServer
 
+    wants_nonces: bool
+
+    @property
+    def answers(self) -> list[str | None]:
+        """What became of each request for tokens: the error, where it was refused."""
+        return [request["error"] for request in self.provider.seen()["token_requests"]]
+
     @property
     def calls(self) -> int:
         """How often the app has asked for tokens."""
-        return len(self.provider.seen()["token_requests"])
+        return len(self.answers)
+
+    @property
+    def orders(self) -> str:
+        """The API's address."""
+        return f"{self.api.origin}/orders"
 
 
 @pytest.fixture(scope="module", params=["any client", "bound client"])
@@ -73,7 +86,7 @@ def world(
             }
             migrate(app.settings)
             with app:
-                yield World(app, provider, api)
+                yield World(app, provider, api, wants_nonces=is_bound)
 
 
 # --- in a browser ---------------------------------------------------------------------------------
@@ -129,13 +142,24 @@ def token_of(tab: BrowserPage, more: str = "") -> dict[str, Any]:
 
 
 def orders(tab: BrowserPage, world: World) -> Any:
-    call = f'tokenFetch("{world.api.origin}/orders", {{resource: "{ORDERS}"}})'
+    call = f'tokenFetch("{world.orders}", {{resource: "{ORDERS}"}})'
     return runs(tab, f"{call}.then((answer) => answer.json())")
+
+
+FORGET = """
+from django_tmibff.models import Note
+Note.objects.filter(key="dpop-nonce:default").delete()
+"""
 
 
 def test_a_whole_round(tab: BrowserPage, context: BrowserContext, world: World) -> None:
     """Token, API call, both nonces, renewal, and two tabs with one key."""
+    manage(world.app.settings, "shell", "-c", FORGET)
+    calls = world.calls
+    assert "nonce" not in runs(tab, "getSession()")["dpop"]
     assert orders(tab, world) == {"orders": ["tea"]}
+    refusals = ["use_dpop_nonce"] if world.wants_nonces else []
+    assert world.answers[calls:] == [*refusals, None]
     assert world.api.asked()[-2:] == ["use_dpop_nonce", "served"]
     first = token_of(tab)
     key = _claims(first)["cnf"]["jkt"]
@@ -174,27 +198,98 @@ def test_another_key_is_refused_until_somebody_signs_in(tab: BrowserPage, world:
     assert _claims(token_of(tab))["cnf"]["jkt"] != before
 
 
-def test_a_token_that_is_copied_to_another_origins_page_is_worth_nothing(
-    tab: BrowserPage, context: BrowserContext, world: World
-) -> None:
-    orders(tab, world)
-    token = token_of(tab)["access_token"]
+def with_proofs(tab: BrowserPage, source: str) -> BrowserPage:
+    """Return the tab, whose script has the module there that makes proofs."""
+    tab.evaluate("(source) => import(source).then((module) => { window.dpop = module })", source)
+    return tab
+
+
+def proof(tab: BrowserPage, *request: str) -> str:
+    """Return a proof by the key of the tab's browser and origin, for that method and URL."""
+    made: str = tab.evaluate("(request) => dpop.proof(...request)", request)
+    return made
+
+
+def sent(tab: BrowserPage, url: str, **headers: str) -> tuple[int, Any]:
+    """Return the status and the JSON that the tab's script gets from there."""
+    send = """([url, headers]) => fetch(url, {headers})
+      .then(async (answer) => [answer.status, await answer.json()])"""
+    status, answer = tab.evaluate(send, [url, headers])
+    return status, answer
+
+
+@pytest.fixture
+def page(tab: BrowserPage) -> BrowserPage:
+    """The tab again, where somebody's script does as the page does."""
+    return with_proofs(tab, "/static/django_tmibff/tmibff-dpop.js")
+
+
+@pytest.fixture
+def elsewhere(context: BrowserContext, world: World) -> BrowserPage:
+    """A page of another origin in the same browser, which has a key of its own."""
     elsewhere = context.new_page()
     elsewhere.goto(f"{world.provider.issuer}/.well-known/openid-configuration")
-    use = """([url, token, scheme]) => fetch(url, {headers: {Authorization: `${scheme} ${token}`}})
-      .then((answer) => answer.status)"""
-    for scheme in ("DPoP", "Bearer"):
-        sent = [f"{world.api.origin}/orders", token, scheme]
-        assert elsewhere.evaluate(use, sent) == 401
-        assert world.api.asked()[-1] == "invalid_token"
-    assert orders(tab, world) == {"orders": ["tea"]}
+    copy = b64encode(PROOFS.read_bytes()).decode()
+    return with_proofs(elsewhere, f"data:text/javascript;base64,{copy}")
+
+
+def test_a_token_that_is_copied_to_another_origins_page_is_worth_nothing(
+    page: BrowserPage, elsewhere: BrowserPage, world: World
+) -> None:
+    """Nothing that leaves the backend is of use without the page's key."""
+    served = (200, orders(page, world))
+    token = token_of(page)["access_token"]
+    request = ("GET", world.orders, token)
+    bound, bearer = ({"Authorization": f"{scheme} {token}"} for scheme in ("DPoP", "Bearer"))
+    used = proof(page, *request)
+    assert sent(page, world.orders, **bound, DPoP=used) == served
+    for headers, why in (
+        (bearer, "invalid_token"),
+        (bound, "invalid_token"),
+        ({**bound, "DPoP": proof(elsewhere, *request)}, "invalid_token"),
+        ({**bound, "DPoP": used}, "invalid_dpop_proof"),
+    ):
+        assert sent(elsewhere, world.orders, **headers) == (401, {"error": why})
+    unused = proof(page, *request)
+    refused = sent(page, world.orders, **bearer, DPoP=unused)
+    assert refused == (401, {"error": "invalid_token"})
+    # With one that was made ahead it would be of use, once (RFC 9449 §11.2): nothing else is wrong.
+    assert sent(elsewhere, world.orders, **bound, DPoP=unused) == served
+
+
+def test_what_proves_nothing_gets_nothing_and_the_provider_is_not_asked(
+    page: BrowserPage, world: World
+) -> None:
+    """What script in the page can send, which has the page sign, and keys of its own."""
+    token_of(page)
+    url = f"{TOKEN}?{urlencode({'resource': ORDERS})}"
+    endpoint = runs(page, "getSession()")["dpop"]["token_endpoint"]
+    calls, used, thief = world.calls, proof(page, "POST", endpoint), PageKey()
+    assert sent(page, url, DPoP=used)[0] == 200
+    jwk = jwt.get_unverified_header(used)["jwk"]
+    for refused, why in {
+        used: "used before",
+        proof(page, "POST", f"{endpoint}/revocation"): "for another request",
+        proof(page, "POST", world.orders): "for another request",
+        proof(page, "GET", endpoint): "for another request",
+        thief.proof(htu=endpoint, header={"jwk": jwk}): "not signed with the key that it names",
+        thief.proof(htu=endpoint, header={"jwk": thief.private_jwk}): "shows a private key",
+        thief.proof(htu=endpoint, iat=1): "not of now",
+        thief.proof(htu=endpoint): "bound to another key",
+        "": "must hold one proof",
+    }.items():
+        status, answer = sent(page, url, DPoP=refused)
+        assert (status, answer["error"]) == (400, "invalid_dpop_proof")
+        assert why in answer["error_description"]
+    assert sent(page, url, DPoP=proof(page, "POST", endpoint))[0] == 200
+    assert world.calls == calls
 
 
 def _claims(token: dict[str, Any]) -> dict[str, Any]:
-    return jwt.decode(token["access_token"], options={"verify_signature": False})
+    return claims_in(token["access_token"])
 
 
-# --- what an attacker may send --------------------------------------------------------------------
+# --- from outside a browser -----------------------------------------------------------------------
 
 
 class Client:
@@ -211,18 +306,10 @@ class Client:
     def proof(self, **changed: Any) -> str:
         return self.key.proof(**{"htu": self.endpoint, "nonce": self.nonce, **changed})
 
-    def ask(self, proof: str | None = None, **query: str) -> requests.Response:
-        headers = {"DPoP": self.proof() if proof is None else proof}
-        answer = self.page.fetch(f"{TOKEN}?{urlencode(query)}", **headers)
-        if answer.status_code == 400 and answer.json()["error"] == "use_dpop_nonce":
-            self.nonce = answer.headers["DPoP-Nonce"]
-            return self.ask(None if proof is None else proof, **query)
-        return answer
-
-    def refused(self, proof: str) -> str:
-        answer = self.page.fetch(TOKEN, DPoP=proof)
-        assert answer.status_code == 400, answer.text
-        return str(answer.json()["error"])
+    def token(self) -> str:
+        answer = self.page.fetch(TOKEN, DPoP=self.proof())
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])
 
 
 @pytest.fixture
@@ -231,30 +318,9 @@ def client(world: World) -> Iterator[Client]:
         yield Client(page)
 
 
-def call(api: ResourceServer, token: str, key: PageKey | None, scheme: str = "DPoP") -> int:
-    """Return the API's status for a request that repeats its nonce."""
-    url = f"{api.origin}/orders"
-    headers = {"Authorization": f"{scheme} {token}"}
-    claims = {"htm": "GET", "htu": url, "ath": ath_of(token)}
-    if key is not None:
-        first = send("GET", url, headers={**headers, "DPoP": key.proof(**claims)})
-        headers["DPoP"] = key.proof(**claims, nonce=first.headers.get("DPoP-Nonce", ...))
-    return send("GET", url, headers=headers).status_code
-
-
-def test_a_stolen_token_is_refused_wherever_it_is_sent(client: Client, world: World) -> None:
-    """Nothing that leaves the backend is of use without the page's key."""
-    token = client.ask(resource=ORDERS).json()["access_token"]
-    assert call(world.api, token, client.key) == 200
-    assert call(world.api, token, PageKey()) == 401
-    assert call(world.api, token, None) == 401
-    assert call(world.api, token, None, "Bearer") == 401
-    assert call(world.api, token, client.key, "Bearer") == 401
-
-
-def test_so_is_that_of_the_sign_in_at_the_provider(client: Client, world: World) -> None:
+def test_a_stolen_token_is_refused_by_the_provider_too(client: Client, world: World) -> None:
     """Whose own userinfo verifies the proof."""
-    token = client.ask().json()["access_token"]
+    token = client.token()
     url = world.provider.metadata()["userinfo_endpoint"]
 
     def asked(key: PageKey) -> int:
@@ -268,29 +334,6 @@ def test_so_is_that_of_the_sign_in_at_the_provider(client: Client, world: World)
     assert send("GET", url, headers=bearer).status_code == 401
 
 
-def test_what_proves_nothing_gets_nothing_and_the_provider_is_not_asked(
-    client: Client, world: World
-) -> None:
-    assert client.ask().status_code == 200
-    proof, calls = client.proof(), world.calls
-    assert client.ask(proof).status_code == 200
-    thief = PageKey()
-    header = {"jwk": client.key.private_jwk}
-    for refused in (
-        proof,  # It was used.
-        client.proof(htu=f"{client.endpoint}/revocation"),
-        client.proof(htu=f"{world.api.origin}/orders"),
-        client.proof(htm="GET"),
-        client.proof(signed_by=thief.private),
-        client.proof(header=header),
-        client.proof(iat=1),
-        thief.proof(htu=client.endpoint),
-        "",
-    ):
-        assert client.refused(refused) == "invalid_dpop_proof"
-    assert world.calls == calls
-
-
 RENEW = """
 from django_tmibff import tokens
 from django_tmibff.models import TokenSet
@@ -300,10 +343,10 @@ print(tokens.renew(TokenSet.objects.latest("pk")).token_type)
 
 def test_an_operator_renews_with_a_key_that_nobody_has(client: Client, world: World) -> None:
     """And with the provider's nonce, where it wants one; the page goes on with its own key."""
-    token = client.ask().json()["access_token"]
+    token = client.token()
     renewed = manage(world.app.settings, "shell", "-c", RENEW)
     assert (renewed.status, renewed.out.split()[-1:]) == (0, ["DPoP"]), renewed.err
-    assert client.ask().json()["access_token"] == token
+    assert client.token() == token
 
 
 def test_two_proofs_are_none(client: Client, world: World) -> None:

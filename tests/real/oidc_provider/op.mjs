@@ -251,7 +251,8 @@ provider.use(async (ctx, next) => {
   await next();
   if (ctx.path !== '/token' || !ctx.oidc?.params) return;
   const { grant_type, scope = null, resource = null } = ctx.oidc.params;
-  seen.token_requests.push({ grant_type, scope, resource });
+  const { error = null } = ctx.body ?? {};
+  seen.token_requests.push({ grant_type, scope, resource, error });
 });
 
 const answer = provider.callback();
