@@ -18,7 +18,7 @@ from django_tmibff.exceptions import TemporarilyUnavailable
 from django_tmibff.models import TokenSet
 from django_tmibff.stores import caching
 from tests.page import SIGN_IN, Page
-from tests.sealed import contents_of, sealed_of
+from tests.sealed import contents_of, plant, sealed_of
 from tests.test_stores import cache
 
 __all__ = ["cache"]
@@ -100,6 +100,19 @@ class TestDjangoSession:
         end(page.request_of(user))
         assert page.session["_auth_user_id"] == str(user.pk)
         assert page.refusal()["error"] == "invalid_session"
+
+    def test_whose_key_is_lost_is_told(
+        self, signed_in: Any, authorization_server: Any, token_set: Any, user: Any, caplog: Any
+    ) -> None:
+        page = signed_in()
+        plant(token_set(), b"what does not open")
+        assert tokens.end(token_set(), "test") is False
+        assert token_set().end_reason == "test"
+        assert (
+            f"session of token set {token_set().handle} not ended: its key is lost" in caplog.text
+        )
+        assert tokens.end(token_set(), "test") is True
+        assert tokens.end(page.request_of(user), "test") is True
 
     def test_signed_cookies_cannot_be_ended_from_elsewhere_but_get_no_token(
         self, signed_in: Any, end: Any, authorization_server: Any, settings: Any, token_set: Any
