@@ -11,6 +11,7 @@ import requests
 from django.conf import settings as django_settings
 from django.core.cache import caches
 from django.core.signals import request_finished, request_started
+from django.db import connection
 from django.utils import timezone
 
 from django_tmibff import deferral, ending, outage, revocation, stores, tokens
@@ -584,6 +585,18 @@ class TestUser:
         assert token_set().end_reason == "user deactivated"
         assert authorization_server.revoked == [REFRESH_TOKEN]
         assert page.refusal()["error"] == "invalid_session"
+
+    def test_also_where_the_failure_breaks_the_transaction(
+        self, signed_in: Any, user: Any, authorization_server: Any, token_set: Any, monkeypatch: Any
+    ) -> None:
+        def down(self: Any, session_key: str | None = None) -> None:
+            connection.cursor().execute("SELECT nothing FROM nowhere")
+
+        page = signed_in()
+        monkeypatch.setattr(type(page.session), "delete", down)
+        user.is_active = False
+        user.save()
+        assert token_set().end_reason == "user deactivated"
 
     def test_deleted_owes_the_revocation_and_leaves_the_record(
         self,
