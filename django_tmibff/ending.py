@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from importlib import import_module
 from typing import Any
 
@@ -20,10 +21,21 @@ from .models import TokenSet
 logger = logging.getLogger(__name__)
 
 
-def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool = False) -> bool:
-    """End that token set, or ``only_dead`` if it has no refresh token; return whether it ended.
+class Outcome(Enum):
+    """What came of it."""
 
-    ``with_session``: the Django session behind it ends too, through its own engine. Raises
+    NOTHING = auto()
+    ENDED = auto()
+    SESSION_LEFT = auto()
+
+
+def end(
+    handle: str, reason: str, *, with_session: bool = False, only_dead: bool = False
+) -> Outcome:
+    """End that token set, or ``only_dead`` if it has no refresh token; return what came of it.
+
+    ``with_session``: the Django session behind it ends too, through its own engine; it is left
+    where its key is lost, for what was sealed is gone or does not open. Raises
     ``TemporarilyUnavailable``, and the token set lives on, when that engine fails, or the cache
     where the session's key is sealed. Without it such a cache only delays the revocation.
     """
@@ -31,14 +43,14 @@ def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool
     with transaction.atomic(using=using):
         stored = claimed(handle)
         if stored is None:
-            return False
+            return Outcome.NOTHING
         if with_session and stored.unread:
             raise TemporarilyUnavailable(
                 "The cache of the tokens fails (TMIBFF_CACHE_ALIAS): nothing was changed."
             )
         contents = vault.opened(handle, stored)
         if only_dead and contents is not None and contents.refresh_token is not None:
-            return False
+            return Outcome.NOTHING
         if with_session and contents is not None:
             _end_session_first(contents)
         owes = _stamp(handle, stored, contents, reason)
@@ -46,7 +58,10 @@ def end(handle: str, reason: str, *, with_session: bool = False, only_dead: bool
             # A function, for Django cannot log the failure of a partial.
             transaction.on_commit(lambda: _revoke_later(handle), using=using, robust=True)
     _tell(handle, stored.provider, reason, owes=owes)
-    return True
+    if with_session and contents is None:
+        logger.error("session of token set %s not ended: its key is lost", handle)
+        return Outcome.SESSION_LEFT
+    return Outcome.ENDED
 
 
 def expire(handle: str) -> bool:
@@ -78,7 +93,7 @@ def end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None
     Neither, when a new sign-in has mended the token set meanwhile. A session engine that fails is
     in the log only: the page is to learn of the grant.
     """
-    if not end(contents.handle, "invalid_grant", only_dead=True):
+    if end(contents.handle, "invalid_grant", only_dead=True) is Outcome.NOTHING:
         return
     with suppress(TemporarilyUnavailable), _session_engine(contents.handle):
         if isinstance(source, HttpRequest):

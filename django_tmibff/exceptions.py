@@ -106,6 +106,14 @@ class BearerRefused(TokenError):
     )
 
 
+class SessionLeft(TokenError):
+    """A token set has ended, but the Django session behind it could not be found."""
+
+    default_description = (
+        "The tokens have ended, but a session may live on: its key was lost with them."
+    )
+
+
 class BackendNotReady(TokenError):
     """A session, but nothing to get the token with short of asking the user (X3)."""
 

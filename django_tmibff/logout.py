@@ -15,6 +15,7 @@ from django.utils.crypto import get_random_string
 
 from . import logout_token, tokens
 from .conf import settings
+from .exceptions import SessionLeft
 from .logout_token import LogoutToken, LogoutTokenRefused
 from .models import TokenSet, as_column
 from .stores import db
@@ -60,7 +61,8 @@ def is_own_state(state: str, *, max_age: int = 3600) -> bool:
 def back_channel(token: str) -> int:
     """End the token sets, and sessions, that a logout token names; return how many.
 
-    OpenID Connect Back-Channel Logout 1.0. Raises ``LogoutTokenRefused``.
+    OpenID Connect Back-Channel Logout 1.0. Raises ``LogoutTokenRefused``, and ``SessionLeft`` where
+    a session may live on although all else is done: the provider is not to take that for a logout.
     """
     said = logout_token.parse(token)
     # In one transaction with what it ends, whatever the store, for no cache rolls back: a provider
@@ -68,11 +70,11 @@ def back_channel(token: str) -> int:
     with transaction.atomic(using=router.db_for_write(TokenSet)):
         if not db.note_once(f"jti:{_name_of(said)}", said.seconds_left):
             raise LogoutTokenRefused("it was sent before")
-        named = list(_named(said))
-        for token_set in named:
-            tokens.end(token_set, "back-channel logout")
-    logger.info("provider %s signed out %s token sets", said.provider, len(named))
-    return len(named)
+        ended = [tokens.end(token_set, "back-channel logout") for token_set in list(_named(said))]
+    logger.info("provider %s signed out %s token sets", said.provider, len(ended))
+    if not all(ended):
+        raise SessionLeft
+    return len(ended)
 
 
 def _name_of(said: LogoutToken) -> str:

@@ -188,12 +188,12 @@ def sign_in_of(request: HttpRequest) -> SignIn | None:
 
 
 @forgets_locals
-def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
-    """End a token set for good and revoke its refresh token.
+def end(source: HttpRequest | TokenSet | str, reason: str) -> bool:
+    """End a token set for good and revoke its refresh token; false where a session may live on.
 
     ``source``: a request, for its session's token set; the session itself stays, see Django's
-    ``logout()``. Or a token set, or its handle: the Django session behind it ends too. ``reason``
-    is kept in the record (up to 100 characters).
+    ``logout()``. Or a token set, or its handle: the Django session behind it ends too, but where
+    its key was lost with the tokens. ``reason`` is kept in the record (up to 100 characters).
 
     The revocation (RFC 7009) goes out after the transaction's commit, and after the response if
     there is a request; what cannot be delivered stays owed. A token set that has ended already
@@ -201,8 +201,10 @@ def end(source: HttpRequest | TokenSet | str, reason: str) -> None:
     behind it cannot be ended; never for a request.
     """
     handle = _handle_of(source)
-    if handle is not None:
-        ending.end(handle, reason, with_session=not isinstance(source, HttpRequest))
+    if handle is None:
+        return True
+    outcome = ending.end(handle, reason, with_session=not isinstance(source, HttpRequest))
+    return outcome is not ending.Outcome.SESSION_LEFT
 
 
 @forgets_locals

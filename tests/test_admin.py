@@ -573,6 +573,16 @@ class TestEndAndRevoke:
         ended(record)
         assert not page.session.exists(page.session.session_key)
 
+    def test_whose_session_cannot_be_found_is_told(
+        self, operator: Page, record: TokenSet, ended: Any, token_set: Any
+    ) -> None:
+        plant(record, b"what does not open")
+        told = messages_of(ended(record))
+        assert "The session of alice (default:" in told
+        assert "may live on: its key was lost with the tokens." in told
+        assert "1 token set was ended" in told
+        assert token_set().end_reason == "ended in the admin"
+
     def test_what_has_ended_stays_as_it_is(self, operator: Page, row: Any, token_set: Any) -> None:
         record = row("bob", ended_at=timezone.now(), end_reason="logout")
         answer = act(operator, "end_and_revoke", record, confirmed="yes")

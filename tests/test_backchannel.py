@@ -7,7 +7,9 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.fernet import Fernet
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from django.core.cache import caches
 from django.db import DatabaseError
 from django.test import Client
 
@@ -145,10 +147,7 @@ class TestAccepted:
         assert "sent before" in json.loads(again.content)["error_description"]
 
     @pytest.mark.parametrize("jti", ["x" * 1000, "\0", "\ud800"])
-    def test_once_whatever_its_name_is(
-        self, signed_in_page: Page, told: Any, settings: Any, jti: str
-    ) -> None:
-        settings.TMIBFF_STORE = "django_tmibff.stores.db"
+    def test_once_whatever_its_name_is(self, signed_in_page: Page, told: Any, jti: str) -> None:
         assert told(jti=jti, sid="sid-2").status_code == 200
         assert told(jti=f"{jti}a", sid="sid-2").status_code == 200
         assert told(jti=f"{jti}A").status_code == 200
@@ -403,6 +402,30 @@ class TestRefused:
         assert send(token, django_capture_on_commit_callbacks).status_code == 200
         assert "_auth_user_id" not in page.session
         assert provider.server.revoked == ["canary-refresh-of-alice"]
+
+    @pytest.mark.parametrize("lost", ["entry", "keys"])
+    def test_a_session_whose_key_is_lost_is_not_called_signed_out(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        told: Any,
+        settings: Any,
+        caplog: Any,
+        lost: str,
+    ) -> None:
+        settings.TMIBFF_STORE = f"django_tmibff.stores.{'cache' if lost == 'entry' else 'db'}"
+        provider.sign_in(page)
+        if lost == "entry":
+            caches["default"].clear()
+        else:
+            settings.TMIBFF_ENCRYPTION_KEYS = [Fernet.generate_key()]
+        answer = told()
+        assert answer.status_code == 400
+        assert json.loads(answer.content)["error"] == "server_error"
+        ended = TokenSet.objects.get()
+        assert ended.end_reason == "back-channel logout"
+        assert f"session of token set {ended.handle} not ended: its key is lost" in caplog.text
+        assert page.refusal()["error"] in ("invalid_session", "backend_not_ready")
 
     def test_x9_no_secret_is_logged(self, signed_in_page: Page, told: Any, caplog: Any) -> None:
         told(exp=1000)

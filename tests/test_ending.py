@@ -13,6 +13,7 @@ from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.cache import caches
 from django.core.signals import request_finished, request_started
+from django.db import connection
 from django.db.models.signals import post_save, pre_delete
 from django.utils import timezone
 
@@ -22,7 +23,7 @@ from django_tmibff.models import TokenSet
 from django_tmibff.stores import caching
 from tests.page import SIGN_IN, Page
 from tests.people.models import Employee, Staff
-from tests.sealed import contents_of, sealed_of
+from tests.sealed import contents_of, plant, sealed_of
 from tests.test_stores import cache
 
 __all__ = ["cache"]
@@ -104,6 +105,19 @@ class TestDjangoSession:
         end(page.request_of(user))
         assert page.session["_auth_user_id"] == str(user.pk)
         assert page.refusal()["error"] == "invalid_session"
+
+    def test_whose_key_is_lost_is_told(
+        self, signed_in: Any, authorization_server: Any, token_set: Any, user: Any, caplog: Any
+    ) -> None:
+        page = signed_in()
+        plant(token_set(), b"what does not open")
+        assert tokens.end(token_set(), "test") is False
+        assert token_set().end_reason == "test"
+        assert (
+            f"session of token set {token_set().handle} not ended: its key is lost" in caplog.text
+        )
+        assert tokens.end(token_set(), "test") is True
+        assert tokens.end(page.request_of(user), "test") is True
 
     def test_signed_cookies_cannot_be_ended_from_elsewhere_but_get_no_token(
         self, signed_in: Any, end: Any, authorization_server: Any, settings: Any, token_set: Any
@@ -584,6 +598,18 @@ class TestUser:
         assert token_set().end_reason == "user deactivated"
         assert authorization_server.revoked == [REFRESH_TOKEN]
         assert page.refusal()["error"] == "invalid_session"
+
+    def test_also_where_the_failure_breaks_the_transaction(
+        self, signed_in: Any, user: Any, authorization_server: Any, token_set: Any, monkeypatch: Any
+    ) -> None:
+        def down(self: Any, session_key: str | None = None) -> None:
+            connection.cursor().execute("SELECT nothing FROM nowhere")
+
+        page = signed_in()
+        monkeypatch.setattr(type(page.session), "delete", down)
+        user.is_active = False
+        user.save()
+        assert token_set().end_reason == "user deactivated"
 
     def test_deleted_owes_the_revocation_and_leaves_the_record(
         self,

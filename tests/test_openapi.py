@@ -25,6 +25,7 @@ from schemathesis.core.failures import FailureGroup
 
 from django_tmibff import authorization, http, logout, oauth, policy, states, tokens, urls, views
 from django_tmibff.exceptions import TokenError
+from django_tmibff.models import TokenSet
 from tests.authorization_server import AuthorizationServer
 from tests.openapi import (
     DESCRIPTION,
@@ -44,6 +45,7 @@ from tests.openapi import (
 from tests.openid_provider import OpenIDProvider
 from tests.page import FETCH, NAVIGATION, Page
 from tests.proofs import PageKey
+from tests.sealed import plant
 from tests.test_backchannel import claims
 
 pytestmark = pytest.mark.django_db
@@ -252,6 +254,11 @@ def _signed_in_at_the_provider(site: Site) -> None:
     site.provider.sign_in(site.page)
 
 
+def _its_tokens_are_lost(site: Site) -> None:
+    _signed_in_at_the_provider(site)
+    plant(TokenSet.objects.get(), b"what does not open")
+
+
 def _strict_cookies(site: Site) -> None:
     site.settings.SESSION_COOKIE_SAMESITE = "Strict"
 
@@ -307,6 +314,7 @@ ANSWERS: dict[tuple[str, str, str], Any] = {
     ("logout", "403", "invalid_request"): (_signed_in, {"headers": CROSS_SITE}),
     ("backchannelLogout", "200", ""): (_signed_in_at_the_provider, _logout_token),
     ("backchannelLogout", "400", "invalid_request"): (_nobody, _form(logout_token="a.b.c")),
+    ("backchannelLogout", "400", "server_error"): (_its_tokens_are_lost, _logout_token),
     ("backchannelLogout", "400", "temporarily_unavailable"): (_database_is_down, _logout_token),
 }
 

@@ -139,12 +139,15 @@ def _renew(modeladmin: "TokenSetAdmin", request: HttpRequest, token_set: TokenSe
 
 def _ends(modeladmin: "TokenSetAdmin", request: HttpRequest, token_set: TokenSet) -> bool:
     try:
-        tokens.end(token_set, phrases.ENDED_HERE)
+        is_session_over = tokens.end(token_set, phrases.ENDED_HERE)
     except tokens.TokenError as error:
         told = _("%(token_set)s was not ended: %(error)s")
         values = {"token_set": _named(token_set), "error": error}
         modeladmin.message_user(request, told % values, messages.ERROR)
         return False
+    if not is_session_over:
+        told = _("The session of %(token_set)s may live on: its key was lost with the tokens.")
+        modeladmin.message_user(request, told % {"token_set": _named(token_set)}, messages.WARNING)
     modeladmin.log_change(request, token_set, phrases.ENDED)
     return True
 
