@@ -250,7 +250,7 @@ class TestCommand:
         assert "GET /.well-known/bff-token: Cache-Control lacks no-cache, no-store, private." in out
 
     def test_what_its_page_shows_is_what_it_prints(self, capsys: Any) -> None:
-        """There it is over https, where E2 is seen to be kept."""
+        """There it is over https: one rule more is seen to be kept."""
 
         def not_private(backend: Backend, request: Any) -> Any:
             return backend.answer(request).with_headers(Cache_Control="no-cache, no-store")
