@@ -12,8 +12,6 @@ version = release = _PROJECT["version"]
 copyright = f"the authors of {project}"  # noqa: A001  # Sphinx's name
 extensions = ["myst_parser"]
 myst_heading_anchors = 3
-# Requests and answers in the recipes are shortened with an ellipsis.
-suppress_warnings = ["misc.highlighting_failure"]
 html_theme = "furo"
 html_title = f"{project} {version}"
 

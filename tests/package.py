@@ -1,19 +1,27 @@
-"""``make package``: build wheel and sdist, check them, and try the wheel in an empty environment.
+"""``make package``: build wheel and sdist, check them, and try both in empty environments.
 
-There is all that a new user has: a project as ``startproject`` makes it, the README's settings
-and paths, and a test that gets a token by the testing kit.
+Beside the wheel there is all that a new user has: a project as ``startproject`` makes it, the
+README's settings and paths, and a test that gets a token by the testing kit.
 """
 
 import shutil
 import sys
 import tempfile
 import venv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.real.gunicorn import PROJECT
 from tests.real.processes import run
 
 DIST = PROJECT / "dist"
+BROUGHT = """
+from importlib.metadata import files, version
+import django_tmibff
+assert django_tmibff.__version__ == version("django-tmibff")
+print(*sorted(str(file) for file in files("django-tmibff") if file.parts[0] == "django_tmibff"))
+"""
 README = (PROJECT / "README.md").read_text()
 TRY_IT = """
 import requests_mock
@@ -50,18 +58,31 @@ def main() -> None:
     run([sys.executable, "-m", "build", "--outdir", DIST, PROJECT], cwd=PROJECT)
     built = sorted(DIST.iterdir())
     run([sys.executable, "-m", "twine", "check", "--strict", *built], cwd=PROJECT)
-    [wheel] = DIST.glob("*.whl")
+    [wheel], [sdist] = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
     run([sys.executable, "-m", "check_wheel_contents", wheel], cwd=PROJECT)
-    with tempfile.TemporaryDirectory() as folder:
-        _try(wheel, Path(folder))
+    with _installed(f"{wheel}[testing]") as python:
+        _try(python)
+        of_wheel = run([python, "-c", BROUGHT], cwd=python.parent)
+    with _installed(sdist, "--no-deps") as python:
+        of_sdist = run([python, "-c", BROUGHT], cwd=python.parent)
+    assert of_wheel == of_sdist, (of_wheel, of_sdist)
     sys.stdout.write(f"{', '.join(file.name for file in built)}: built, checked, tried.\n")
 
 
-def _try(wheel: Path, folder: Path) -> None:
-    """Install the wheel where nothing else is, and follow the README."""
-    venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / "bin" / "python"
-    run([python, "-m", "pip", "install", "--quiet", f"{wheel}[testing]"], cwd=folder)
+@contextmanager
+def _installed(what: str | Path, *options: str) -> Iterator[Path]:
+    """Yield the Python of an environment where that is installed, and nothing else was."""
+    with tempfile.TemporaryDirectory() as folder:
+        venv.create(folder, with_pip=True)
+        python = Path(folder) / "bin" / "python"
+        run([python, "-m", "pip", "install", "--quiet", *options, what], cwd=Path(folder))
+        yield python
+
+
+def _try(python: Path) -> None:
+    """Follow the README in a folder beside that Python."""
+    folder = python.parents[1] / "project"
+    folder.mkdir()
     run([python, "-m", "django", "startproject", "site_of_yours", folder], cwd=folder)
     for name in ("settings.py", "urls.py"):
         _paste(folder / "site_of_yours" / name)
@@ -70,7 +91,7 @@ def _try(wheel: Path, folder: Path) -> None:
     run([python, "manage.py", "check", "--fail-level=ERROR"], cwd=folder)
     run([python, "manage.py", "test", "--verbosity=0", "site_of_yours"], cwd=folder)
     found = run([python, "manage.py", "findstatic", "django_tmibff/tmibff.js"], cwd=folder)
-    assert str(folder / "venv") in found, found
+    assert str(python.parents[1] / "lib") in found, found
 
 
 def _paste(file: Path) -> None:

@@ -249,6 +249,23 @@ class TestCommand:
         out = capsys.readouterr().out
         assert "GET /.well-known/bff-token: Cache-Control lacks no-cache, no-store, private." in out
 
+    def test_what_its_page_shows_is_what_it_prints(self, capsys: Any) -> None:
+        """There it is over https: one rule more is seen to be kept."""
+
+        def not_private(backend: Backend, request: Any) -> Any:
+            return backend.answer(request).with_headers(Cache_Control="no-cache, no-store")
+
+        with Backend(not_private) as backend:
+            assert main([backend.origin, "--cookie", COOKIE]) == 1
+        *lines, total = capsys.readouterr().out.splitlines()
+        page = PAGE.with_name("conformance-run.md").read_text()
+        *shown, told = page.split("```")[3].strip().splitlines()
+        assert [line for line in shown if line not in (*lines, "…")] == []
+        passed, failed, unseen = map(int, re.findall(r"\d+", total))
+        assert (
+            told == f"{passed + 1} passed, {failed} failed, {unseen - 1} not testable from outside"
+        )
+
     def test_what_does_not_bind_others_need_not_count(self) -> None:
         violation, _ = VIOLATIONS["HEAD answered"]
         with Backend(violation) as backend:

@@ -181,7 +181,7 @@ class TestRecipes:
         page.store({"expires_in": 0, "scope": said["OIDC_RP_SCOPES"]})
         answer = page.fetch(recipe.asked)
         assert (answer.status_code, answer.json()["access_token"]) == (200, "new")
-        assert written(requests.request_history[-1]) == recipe.block("http")
+        assert written(requests.request_history[-1]) == recipe.block("text")
 
     @pytest.mark.django_db
     def test_signing_out_revokes_and_goes_on_where_there_is_an_endpoint(

@@ -43,7 +43,7 @@ def no_tokens(site: Site) -> Iterator[str]:
 def login_url(site: Site) -> Iterator[str]:
     url = (site.ask(Call(TOKEN, cookie=Cookie.NONE)).data or {}).get("login_url")
     if url is None:
-        raise NotTestable("There is none: the site may have no sign-in with OpenID Connect.")
+        raise NotTestable("There is none: the site may have no page where people sign in.")
     if not isinstance(url, str) or not re.fullmatch(r"/([^/\\].*)?", url):
         yield f"login_url is {shown(url)}."
     elif "next" in parse_qs(urlsplit(url).query):
