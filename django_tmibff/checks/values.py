@@ -25,6 +25,7 @@ from ..exceptions import InvalidScope, InvalidTarget
 from .helpers import Checks, store_uses_cache
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
+_FLAGS = [name for name, default in DEFAULTS.items() if type(default) is bool]
 _ALL_SETTINGS = "docs/settings.md has all settings and their types."
 _OF_CACHES = ("TMIBFF_CACHE_ALIAS", "TMIBFF_CACHE_SECONDS")
 
@@ -46,12 +47,12 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         _use_default_scope,
         _use_origins,
         _use_required_header,
-        _use_end_session,
         _use_session_info_claims,
         _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
         _use_dpop,
+        *(partial(_use_flag, name) for name in _FLAGS),
         *(partial(_use_number, name) for name in NUMBERS),
     )
     return [
@@ -159,9 +160,9 @@ def _use_required_header() -> None:
         raise ImproperlyConfigured("TMIBFF_REQUIRED_HEADER must be the name of a header.")
 
 
-def _use_end_session() -> None:
-    if not isinstance(settings.end_session_on_invalid_grant, bool):
-        raise ImproperlyConfigured("TMIBFF_END_SESSION_ON_INVALID_GRANT must be True or False.")
+def _use_flag(name: str) -> None:
+    if not isinstance(getattr(django_settings, name, DEFAULTS[name]), bool):
+        raise ImproperlyConfigured(f"{name} must be True or False.")
 
 
 def _use_session_info_claims() -> None:
