@@ -3,8 +3,10 @@
 import json
 import logging
 import time
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import jwt
@@ -57,6 +59,13 @@ _ANY_TYPE = {"Accept": "*/*"}
 
 _NO_CLAIMS = "the provider's userinfo endpoint gave no claims"
 
+_UNVERIFIED = (
+    "the provider says that this user's e-mail address is not verified (email_verified), and users"
+    " are found by it: whoever enters somebody else's address there would be them here. Have it"
+    " verified there; set TMIBFF_ACCEPT_UNVERIFIED_EMAIL = True only if nobody can choose an"
+    " address at your provider"
+)
+
 
 class SignInRefusedError(SuspiciousOperation):
     """The provider's answer cannot be trusted, or there was none; the text holds no secret."""
@@ -75,7 +84,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
 
     provider: Provider | None = None
     _token_response: oauth.TokenResponse | None
-    _claims: dict[str, Any]
+    _claims: Mapping[str, Any] = MappingProxyType({})
     _issued: tuple[str, str] | None
     _key: OwnKey | None = None
 
@@ -316,6 +325,19 @@ class OIDCAuthenticationBackend(MozillaBackend):
             return user
         return self._new_user(claims, payload) if self._may_create() else None
 
+    def filter_users_by_claims(self, claims: Mapping[str, Any]) -> Any:
+        """Return the users with the claims' e-mail address, which the provider must not disown.
+
+        Nor may the address be one that only the database takes for the same (CVE-2019-19844).
+        """
+        email = claims.get("email")
+        said = (claims, self._claims)  # The ID token may say it alone.
+        if email and any(map(_is_unverified, said)) and not settings.accept_unverified_email:
+            raise SignInRefusedError(_UNVERIFIED)
+        users = super().filter_users_by_claims(claims)
+        others = [user.pk for user in users if _letters(user.email) != _letters(email)]
+        return users.exclude(pk__in=others) if others else users
+
     def create_user(self, claims: Mapping[str, Any]) -> Any:
         """Return a new user; one of another provider than the default without e-mail address.
 
@@ -446,6 +468,16 @@ def _check_claims(claims: Any) -> None:
     if not isinstance(claims, dict) or not isinstance(claims.get("email", ""), str):
         raise TypeError("claims are an object, and an e-mail address is a text")
     json.dumps(claims, allow_nan=False, ensure_ascii=False).encode()
+
+
+def _is_unverified(claims: Mapping[str, Any]) -> bool:
+    """Return whether the claims say so; some providers write booleans as texts, or numbers."""
+    return str(claims.get("email_verified")).lower() in ("false", "0")
+
+
+def _letters(email: str | None) -> str:
+    """Return an e-mail address for comparison, as Django's ``PasswordResetForm`` does it."""
+    return unicodedata.normalize("NFKC", email or "").casefold()
 
 
 def _same(one: object, other: object) -> bool:

@@ -89,6 +89,7 @@ DEFAULTS: dict[str, Any] = {
     "TMIBFF_USER_CHECK_SECONDS": 0,
     "TMIBFF_WARM_SKIPS": [],
     "TMIBFF_DPOP": "off",
+    "TMIBFF_ACCEPT_UNVERIFIED_EMAIL": False,
 }
 
 
@@ -312,6 +313,11 @@ class Settings:
         if choice not in get_args(Dpop):
             raise ImproperlyConfigured(f"TMIBFF_DPOP must be one of {', '.join(get_args(Dpop))}.")
         return cast(Dpop, choice)
+
+    @property
+    def accept_unverified_email(self) -> bool:
+        """Whether an e-mail address counts that the provider itself calls unverified."""
+        return _setting("TMIBFF_ACCEPT_UNVERIFIED_EMAIL") is True
 
     @property
     def session_info(self) -> str:

@@ -45,6 +45,7 @@ WRONG: dict[str, Any] = {
     "TMIBFF_PROVIDERS": {"partner": {"no": "member"}},
     "TMIBFF_WARM_SKIPS": "nowhere.Middleware",
     "TMIBFF_DPOP": "perhaps",
+    "TMIBFF_ACCEPT_UNVERIFIED_EMAIL": "perhaps",
     **{name: -1 for name, default in conf.DEFAULTS.items() if type(default) is int},
 }
 

@@ -186,6 +186,12 @@ class TestUsers:
         assert len(users()) == 2
         assert page.session["_auth_user_id"] != str(Identity.objects.get().user.pk)
 
+    def test_whether_it_is_verified_there_means_nothing(
+        self, page: Page, partner: OpenIDProvider
+    ) -> None:
+        partner.userinfo = {"email_verified": False}
+        assert partner.sign_in(page)["Location"] == "/"
+
     def test_who_comes_back_is_the_same_user_although_the_e_mail_address_has_changed(
         self, page: Page, partner: OpenIDProvider
     ) -> None:

@@ -20,6 +20,8 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.contrib.sessions.models import Session
 from django.http import HttpRequest
 from django.test import RequestFactory
+from django.utils.module_loading import import_string
+from mozilla_django_oidc.auth import OIDCAuthenticationBackend as MozillaBackend
 
 from django_tmibff import tokens
 from django_tmibff.backends import OIDCAuthenticationBackend
@@ -428,6 +430,159 @@ class TestRejectedSignIn:
             frame = frame.tb_next
         assert library
         assert library == [{}] * len(library)
+
+
+SAID_UNVERIFIED: dict[str, dict[str, Any]] = {
+    "userinfo": {"userinfo": {"email_verified": False}},
+    "userinfo-text": {"userinfo": {"email_verified": "False"}},
+    "userinfo-number": {"userinfo": {"email_verified": 0}},
+    "id-token": {"id_token": {"email_verified": False}},
+    "id-token-alone": {
+        "id_token": {"email_verified": "false"},
+        "userinfo": {"email_verified": True},
+    },
+    "userinfo-alone": {
+        "id_token": {"email_verified": True},
+        "userinfo": {"email_verified": False},
+    },
+}
+
+
+class TestEmailAddress:
+    """Users of the default provider are found by theirs: it must be theirs."""
+
+    @pytest.fixture
+    def goes_by_email(self, settings: Any) -> bool:
+        """Whether the site does: one with users of its own finds them in its own way."""
+        return settings.AUTHENTICATION_BACKENDS[0].startswith("django_tmibff.")
+
+    @pytest.fixture
+    def victim(self, provider: OpenIDProvider) -> Any:
+        """Who has signed in before, and has the address that is tried now."""
+        provider.subject = "victim"
+        provider.sign_in(Page())
+        provider.subject = "mallory"
+        provider.userinfo = {"email": "Victim@op.example"}
+        return get_user_model().objects.get()
+
+    @pytest.mark.parametrize("said", SAID_UNVERIFIED.values(), ids=SAID_UNVERIFIED.keys())
+    def test_one_that_the_provider_calls_unverified_is_nobodys(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        victim: Any,
+        goes_by_email: bool,
+        caplog: Any,
+        said: dict[str, Any],
+    ) -> None:
+        provider.userinfo |= said.get("userinfo", {})
+        provider.id_token |= said.get("id_token", {})
+        provider.sign_in(page)
+        assert page.session.get("_auth_user_id") != str(victim.pk)
+        assert is_signed_in(page) is not goes_by_email
+        assert ("TMIBFF_ACCEPT_UNVERIFIED_EMAIL" in caplog.text) is goes_by_email
+        assert "victim@" not in caplog.text.lower()
+
+    def test_nor_may_anybody_occupy_it(
+        self, page: Page, provider: OpenIDProvider, settings: Any, goes_by_email: bool
+    ) -> None:
+        provider.userinfo = {"email_verified": False}
+        answer = provider.sign_in(page)
+        assert get_user_model().objects.exists() is not goes_by_email
+        failed = answer["Location"] == settings.LOGIN_REDIRECT_URL_FAILURE
+        assert failed is goes_by_email
+
+    @pytest.mark.parametrize("said", [{}, {"email_verified": True}, {"email_verified": None}])
+    def test_where_it_is_not_disowned_it_counts(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        victim: Any,
+        goes_by_email: bool,
+        said: dict[str, Any],
+    ) -> None:
+        provider.userinfo |= said
+        assert provider.sign_in(page)["Location"] == "/"
+        is_victim = page.session["_auth_user_id"] == str(victim.pk)
+        assert is_victim is goes_by_email
+
+    def test_and_where_the_site_says_so(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        victim: Any,
+        goes_by_email: bool,
+        settings: Any,
+    ) -> None:
+        settings.TMIBFF_ACCEPT_UNVERIFIED_EMAIL = True
+        provider.userinfo |= {"email_verified": False}
+        assert provider.sign_in(page)["Location"] == "/"
+        is_victim = page.session["_auth_user_id"] == str(victim.pk)
+        assert is_victim is goes_by_email
+
+    @pytest.mark.parametrize("value", ["no", "False", 1])
+    def test_a_setting_that_is_neither_accepts_nothing(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        victim: Any,
+        goes_by_email: bool,
+        settings: Any,
+        value: Any,
+    ) -> None:
+        settings.TMIBFF_ACCEPT_UNVERIFIED_EMAIL = value
+        provider.userinfo |= {"email_verified": False}
+        provider.sign_in(page)
+        assert is_signed_in(page) is not goes_by_email
+
+    def test_a_site_that_finds_its_users_in_another_way_is_not_held_up(
+        self, page: Page, provider: OpenIDProvider, victim: Any, settings: Any, monkeypatch: Any
+    ) -> None:
+        found = get_user_model().objects.filter(pk=victim.pk)
+        path = settings.AUTHENTICATION_BACKENDS[0]
+        monkeypatch.setattr(f"{path}.filter_users_by_claims", lambda self, claims: found)
+        provider.userinfo |= {"email_verified": False}
+        assert provider.sign_in(page)["Location"] == "/"
+        assert page.session["_auth_user_id"] == str(victim.pk)
+
+    def test_letters_that_only_the_database_takes_for_the_same_are_others(
+        self, page: Page, provider: OpenIDProvider, victim: Any
+    ) -> None:
+        provider.userinfo = {"email": "victím@op.example", "email_verified": True}
+        assert provider.sign_in(page)["Location"] == "/"
+        assert page.session["_auth_user_id"] != str(victim.pk)
+
+    @pytest.mark.parametrize("name", ["v\N{LATIN SMALL LETTER DOTLESS I}ctim", "wiktim", "victim "])
+    def test_whatever_a_database_takes_for_the_same(
+        self,
+        page: Page,
+        provider: OpenIDProvider,
+        victim: Any,
+        settings: Any,
+        monkeypatch: Any,
+        name: str,
+    ) -> None:
+        """CVE-2019-19844; this one finds everybody."""
+        settings.OIDC_CREATE_USER = False
+        everybody = get_user_model().objects.all()
+        monkeypatch.setattr(MozillaBackend, "filter_users_by_claims", lambda *_: everybody)
+        provider.userinfo = {"email": f"{name}@op.example", "email_verified": True}
+        provider.sign_in(page)
+        assert not is_signed_in(page)
+
+    def test_a_site_may_narrow_down_who_is_found(self, victim: Any, settings: Any) -> None:
+        backend = import_string(settings.AUTHENTICATION_BACKENDS[0])()
+        claims = {"email": "VICTIM@op.example", "sub": "victim"}
+        found = backend.filter_users_by_claims(claims)
+        assert list(found.filter(pk=victim.pk)) == [victim]
+        assert list(found.exclude(pk=victim.pk)) == []
+
+    def test_without_one_there_is_nobody_to_be_taken_for(
+        self, page: Page, provider: OpenIDProvider, victim: Any
+    ) -> None:
+        provider.userinfo = {"email": "", "email_verified": False}
+        assert provider.sign_in(page)["Location"] == "/"
+        assert page.session["_auth_user_id"] != str(victim.pk)
 
 
 class TestTimeouts:

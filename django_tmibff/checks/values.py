@@ -25,6 +25,7 @@ from ..exceptions import InvalidScope, InvalidTarget
 from .helpers import SECURITY, Checks, store_uses_cache
 
 NUMBERS = [name for name, default in DEFAULTS.items() if type(default) is int]
+_FLAGS = [name for name, default in DEFAULTS.items() if type(default) is bool]
 _ALL_SETTINGS = "docs/settings.md has all settings and their types."
 _OF_CACHES = ("TMIBFF_CACHE_ALIAS", "TMIBFF_CACHE_SECONDS")
 
@@ -46,13 +47,13 @@ def check_settings_usable(app_configs: Any, **kwargs: Any) -> list[CheckMessage]
         _use_default_scope,
         _use_origins,
         _use_required_header,
-        _use_end_session,
         partial(_texts, "TMIBFF_SESSION_INFO_CLAIMS"),
         partial(_texts, "TMIBFF_WARM_SKIPS"),
         _use_session_info,
         lambda: crypto.seal(b""),
         lambda: settings.narrower_scope,
         _use_dpop,
+        *(partial(_use_flag, name) for name in _FLAGS),
         *(partial(_use_number, name) for name in NUMBERS),
     )
     return [
@@ -161,9 +162,9 @@ def _use_required_header() -> None:
         raise ImproperlyConfigured("TMIBFF_REQUIRED_HEADER must be the name of a header.")
 
 
-def _use_end_session() -> None:
-    if not isinstance(settings.end_session_on_invalid_grant, bool):
-        raise ImproperlyConfigured("TMIBFF_END_SESSION_ON_INVALID_GRANT must be True or False.")
+def _use_flag(name: str) -> None:
+    if not isinstance(getattr(django_settings, name, DEFAULTS[name]), bool):
+        raise ImproperlyConfigured(f"{name} must be True or False.")
 
 
 def _texts(name: str) -> list[str]:
