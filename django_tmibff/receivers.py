@@ -3,9 +3,11 @@
 from collections.abc import Collection
 from typing import Any
 
-from django.conf import settings as django_settings
+from django.apps import apps
+from django.contrib.auth import get_user_model
 from django.contrib.auth.signals import user_logged_in, user_logged_out
-from django.db.models.signals import post_save, pre_delete
+from django.db.models import Model
+from django.db.models.signals import class_prepared, post_save, pre_delete
 from django.http import HttpRequest
 
 from . import sign_in, tokens, user_checks
@@ -14,11 +16,24 @@ from .models import TokenSet
 
 def connect() -> None:
     """Start to listen."""
-    user_model = django_settings.AUTH_USER_MODEL
     user_logged_in.connect(store_tokens, dispatch_uid="django_tmibff.store_tokens")
     user_logged_out.connect(end_tokens, dispatch_uid="django_tmibff.end_tokens")
-    post_save.connect(end_if_deactivated, user_model, dispatch_uid="django_tmibff.deactivated")
-    pre_delete.connect(end_of_deleted, user_model, dispatch_uid="django_tmibff.deleted")
+    # Not to all senders: Django deletes in one query what nobody listens to.
+    for model in apps.get_models():
+        listen_if_of_users(model)
+    # A proxy for the admin is often written beside it, and the admin may be loaded after us.
+    class_prepared.connect(listen_if_of_users, dispatch_uid="django_tmibff.user_models")
+
+
+def listen_if_of_users(sender: type[Model], **kwargs: Any) -> None:
+    """Listen to the user model, its proxies and its children: each tells of itself alone."""
+    user_model = get_user_model()
+    if not issubclass(sender, user_model):
+        return
+    post_save.connect(end_if_deactivated, sender, dispatch_uid="django_tmibff.deactivated")
+    # With a child's row the user's own is deleted, and tells so, or the user stays.
+    if sender._meta.concrete_model is user_model._meta.concrete_model:
+        pre_delete.connect(end_of_deleted, sender, dispatch_uid="django_tmibff.deleted")
 
 
 def store_tokens(*, request: HttpRequest | None, user: Any, **kwargs: Any) -> None:

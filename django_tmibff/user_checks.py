@@ -6,6 +6,8 @@ What is remembered is the session hash that a user's password gives, and that th
 import time
 from typing import Any, NamedTuple
 
+from django.contrib.auth import get_user_model
+
 from . import stores
 from .conf import settings
 from .stores import Stored, caching
@@ -63,9 +65,11 @@ def forget(user: Any) -> None:
     The word that is left for it outlives whatever was read before the change was committed.
     """
     if settings.user_check_seconds and stores.current().uses_cache:
-        seconds = settings.user_check_seconds
-        _quietly(caching.remember, _fact(str(user.pk)), "", seconds)
-        caching.after_commit(lambda: _quietly(caching.remember, _fact(str(user.pk)), "", seconds))
+        # A child of the user model may have another key of its own.
+        user_id = getattr(user, get_user_model()._meta.pk.attname)
+        fact, seconds = _fact(str(user_id)), settings.user_check_seconds
+        _quietly(caching.remember, fact, "", seconds)
+        caching.after_commit(lambda: _quietly(caching.remember, fact, "", seconds))
 
 
 def _quietly(call: Any, *arguments: Any) -> None:

@@ -16,6 +16,7 @@ INSTALLED_APPS = [
     "mozilla_django_oidc",
     "django_tmibff",
     "tests.users",
+    "tests.people",
 ]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 SESSION_COOKIE_SECURE = True

@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 import requests
+from django.apps import apps
 from django.conf import settings as django_settings
+from django.contrib.auth import get_user_model
 from django.core.signals import request_finished, request_started
+from django.db.models.signals import post_save, pre_delete
 from django.utils import timezone
 
 from django_tmibff import deferral, outage, revocation, stores, tokens
 from django_tmibff.models import TokenSet
 from tests.page import SIGN_IN
+from tests.people.models import Employee, Staff
 from tests.sealed import contents_of, sealed_of
 
 pytestmark = pytest.mark.django_db
@@ -333,6 +337,76 @@ class TestUser:
             user.delete()
         assert (token_set().end_reason, token_set().user) == ("user deleted", None)
         assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    @pytest.mark.parametrize("seen_as", [Staff, Employee])
+    def test_deactivated_as_another_model_is_out_too(
+        self,
+        signed_in: Any,
+        user: Any,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+        seen_as: Any,
+    ) -> None:
+        """An admin shows users through a proxy, or with a table of their own."""
+        signed_in()
+        seen = seen_as.of(user)
+        seen.is_active = False
+        with django_capture_on_commit_callbacks(execute=True):
+            seen.save()
+        assert token_set().end_reason == "user deactivated"
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    @pytest.mark.parametrize("seen_as", [Staff, Employee])
+    @pytest.mark.parametrize("many", [False, True])
+    def test_deleted_as_another_model_is_out_too(
+        self,
+        signed_in: Any,
+        user: Any,
+        authorization_server: Any,
+        token_set: Any,
+        django_capture_on_commit_callbacks: Any,
+        seen_as: Any,
+        many: bool,
+    ) -> None:
+        signed_in()
+        seen = seen_as.of(user)
+        with django_capture_on_commit_callbacks(execute=True):
+            seen_as.objects.filter(pk=seen.pk).delete() if many else seen.delete()
+        assert (token_set().end_reason, token_set().user) == ("user deleted", None)
+        assert authorization_server.revoked == [REFRESH_TOKEN]
+
+    def test_who_is_no_employee_any_more_is_still_a_user(self, signed_in: Any, user: Any) -> None:
+        page = signed_in()
+        Employee.of(user).delete(keep_parents=True)
+        assert page.token()
+
+    def test_a_model_that_comes_late_is_heard_too(
+        self, signed_in: Any, user: Any, authorization_server: Any, token_set: Any
+    ) -> None:
+        """Proxies for the admin are often written beside it, and the admin is loaded last."""
+
+        class LateStaff(Staff):
+            class Meta:
+                proxy = True
+                app_label = "people"
+
+        try:
+            signed_in()
+            seen = LateStaff.of(user)
+            seen.is_active = False
+            seen.save()
+            assert token_set().end_reason == "user deactivated"
+        finally:
+            del apps.all_models["people"]["latestaff"]
+            apps.clear_cache()
+
+    def test_no_other_model_is_listened_to(self) -> None:
+        """Django deletes in one go what nobody listens to."""
+        heard = {m for m in apps.get_models() if post_save.has_listeners(m)}
+        assert heard == {get_user_model(), Staff, Employee}
+        heard = {m for m in apps.get_models() if pre_delete.has_listeners(m)}
+        assert heard == {get_user_model(), Staff}
 
     def test_saved_or_loaded_otherwise_stays(
         self, signed_in: Any, user: Any, authorization_server: Any, django_assert_num_queries: Any

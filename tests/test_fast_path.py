@@ -29,6 +29,7 @@ from django_tmibff.stores import caching, db
 from django_tmibff.warm import reading, recent, usual
 from django_tmibff.warm.recent import Owner
 from tests.page import FETCH, MODEL_BACKEND, SESSION_INFO, TOKEN, Page
+from tests.people.models import Employee, Staff
 
 pytestmark = pytest.mark.django_db
 
@@ -661,6 +662,16 @@ class TestWindow:
         if change == "password":
             user.set_password("new")
         user.delete() if change == "deleted" else user.save()
+        assert checked.refusal()["error"] == "invalid_session"
+
+    @pytest.mark.parametrize("seen_as", [Staff, Employee])
+    def test_e3_also_where_it_is_saved_as_another_model(
+        self, checked: Page, user: Any, seen_as: Any
+    ) -> None:
+        """A proxy of the user model, or a child of it with a key of its own."""
+        seen = seen_as.of(user)
+        seen.set_password("new")
+        seen.save()
         assert checked.refusal()["error"] == "invalid_session"
 
     def test_e3_a_check_that_began_before_the_change_is_not_trusted(
