@@ -1,12 +1,17 @@
-"""Providers' public keys: fetched once for all processes, and again when a new one appears."""
+"""Providers' public keys: fetched once for all processes, and again when a new one appears.
 
+They are kept sealed: whoever can write to a shared cache would sign for a provider otherwise.
+"""
+
+import json
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
 import jwt
+from django.utils.crypto import salted_hmac
 
-from . import oauth, stores
+from . import crypto, oauth, stores
 from .conf import Provider
 from .exceptions import TokenError
 
@@ -33,18 +38,25 @@ def fitting(keys: Iterable[Any], alg: str, *, kid: str | None = None) -> list[jw
 
 
 def _kept(provider: Provider) -> list[Any]:
-    kept = stores.current().recall(_fact(provider))
-    return kept if isinstance(kept, list) else []
+    """Return the keys that are remembered; what does not open, or is another's, is not there."""
+    fact = _fact(provider)
+    sealed = stores.current().recall(fact)
+    with suppress(crypto.CannotUnsealError, AttributeError, ValueError):
+        match json.loads(crypto.unseal(sealed.encode())):
+            case [str(name), list(keys)] if name == fact:
+                return keys
+    return []
 
 
 def _fetched(provider: Provider) -> list[Any]:
     """Return the keys as they are now; none when they were fetched a moment ago, or cannot be."""
-    store = stores.current()
-    if not store.once(f"{_fact(provider)}:fetched", _REFETCH_SECONDS):
+    fact, store = _fact(provider), stores.current()
+    if not store.once(f"{fact}:fetched", _REFETCH_SECONDS):
         return []
     with suppress(TokenError):
         keys = oauth.key_set(provider)[:_MAX_KEYS]
-        store.remember(_fact(provider), keys, _KEPT_SECONDS)
+        sealed = crypto.seal(json.dumps([fact, keys]).encode())
+        store.remember(fact, sealed.decode(), _KEPT_SECONDS)
         return keys
     return []
 
@@ -58,4 +70,6 @@ def _may_sign(key: dict[str, Any], kid: str | None, alg: str) -> bool:
 
 
 def _fact(provider: Provider) -> str:
-    return f"jwks:{provider.name}"
+    """Return a name of this site's own for that server's keys: another may use the same cache."""
+    served_at = json.dumps([provider.issuer, provider.jwks_endpoint])
+    return f"jwks:{salted_hmac(__name__, served_at, algorithm='sha256').hexdigest()}"

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from django.db import DatabaseError
 from django.test import Client
 
-from django_tmibff import key_sets, logout_token, tokens
+from django_tmibff import crypto, key_sets, logout_token, stores, tokens
+from django_tmibff.conf import settings as app_settings
 from django_tmibff.models import TokenSet
 from tests.openid_provider import ISSUER, OpenIDProvider, signed_with_nothing
 from tests.page import Page
@@ -410,3 +411,47 @@ class TestKeySet:
     def test_one_whose_endpoint_is_not_known_refuses(self, told: Any, settings: Any) -> None:
         settings.OIDC_OP_JWKS_ENDPOINT = None
         assert_refused(told(), "its key is not known")
+
+    @pytest.mark.parametrize("store", ["db", "cached_db", "cache"])
+    def test_one_that_somebody_else_has_put_into_the_store_is_not_believed(
+        self,
+        signed_in_page: Page,
+        provider: OpenIDProvider,
+        settings: Any,
+        django_capture_on_commit_callbacks: Any,
+        store: str,
+    ) -> None:
+        """Whoever writes a shared cache would sign everybody out, with a key of their own."""
+        settings.TMIBFF_STORE = f"django_tmibff.stores.{store}"
+        forged = jwt.encode(claims(), OTHER_KEY, algorithm="RS256", headers={"kid": "other"})
+        theirs = [{**provider.jwk(OTHER_KEY), "kid": "other"}]
+        sealed = crypto.seal(json.dumps(theirs).encode()).decode()
+        for planted in (theirs, json.dumps(theirs), sealed, {}, 7):
+            for fact in (key_sets._fact(app_settings.provider()), "jwks:default"):
+                stores.current().remember(fact, planted, 60)
+            answer = send(forged, django_capture_on_commit_callbacks)
+            assert_refused(answer, "its key is not known")
+
+    def test_one_of_another_server_is_not_believed(
+        self,
+        signed_in_page: Page,
+        provider: OpenIDProvider,
+        told: Any,
+        settings: Any,
+    ) -> None:
+        """Settings that point to another server leave nothing of the old one behind."""
+        assert told(sid="sid-2").status_code == 200
+        kept = stores.current().recall(key_sets._fact(app_settings.provider()))
+        settings.OIDC_OP_JWKS_ENDPOINT = f"{ISSUER}/jwks-of-another"
+        provider.server.mocker.get(f"{ISSUER}/jwks-of-another", json={"keys": []})
+        stores.current().remember(key_sets._fact(app_settings.provider()), kept, 60)
+        assert_refused(told(jti="2"), "its key is not known")
+
+    def test_a_site_with_other_keys_does_not_get_in_the_way(
+        self, told: Any, settings: Any, jwks_requests: Any
+    ) -> None:
+        """Two sites on one cache, with one provider."""
+        assert told().status_code == 200
+        settings.SECRET_KEY = "another site's"
+        assert told(jti="2").status_code == 200
+        assert jwks_requests() == 2
