@@ -163,6 +163,15 @@ class Provider:
         """Whether the client secret is needed, to authenticate or to verify ID tokens."""
         return self.signs_with_secret or self.client_auth.method.startswith("client_secret_")
 
+    def may_be(self, issuer: str | None) -> bool:
+        """Return whether it is the server of that issuer, as far as both are known.
+
+        One with a placeholder, as a provider has it for all its tenants, stands for many.
+        """
+        if issuer is None or not self.issuer or "{" in self.issuer:
+            return True
+        return self.issuer == issuer
+
     @property
     def missing_for_sign_in(self) -> list[str]:
         """The members without which nobody can sign in there."""

@@ -134,6 +134,12 @@ class Contents:
     calls: list[float] = field(default_factory=list)
     jkt: str | None = None
 
+    @property
+    def issuer(self) -> str | None:
+        """Where the user has signed in, if the sign-in has told."""
+        issuer = self.claims.get("iss")
+        return issuer if isinstance(issuer, str) else None
+
     def put(self, token: AccessToken) -> None:
         """Keep ``token`` in place of the one with the same key."""
         others = [other for other in self.access_tokens if other.key != token.key]

@@ -42,7 +42,7 @@ def end_session_url(request: HttpRequest) -> str:
         "post_logout_redirect_uri": request.build_absolute_uri(back),
         "state": _STATE.sign(get_random_string(16)),
     }
-    if sign_in.id_token is not None:
+    if sign_in.id_token is not None and provider.may_be(sign_in.issuer):
         query["id_token_hint"] = sign_in.id_token
     return _with_query(provider.end_session_endpoint, query)
 

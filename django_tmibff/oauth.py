@@ -119,11 +119,19 @@ class TokenResponse:
         )
 
 
-def provider(name: str) -> Provider:
-    """Return the provider of that name; raises ``BackendNotReady`` where it is not set up."""
+def provider(name: str, *, issuer: str | None = None) -> Provider:
+    """Return the provider of that name.
+
+    ``issuer``: whose tokens it is to be sent. Raises ``BackendNotReady`` where it is not set up, or
+    its settings name another issuer by now.
+    """
     found = settings.find_provider(name)
     if found is None:
         raise BackendNotReady("This site's authorization server is not set up.")
+    if not found.may_be(issuer):
+        setting = settings.name_of("issuer", name)
+        logger.warning("provider %s gets no token of another issuer than %s", name, setting)
+        raise BackendNotReady("This sign-in was at another authorization server than the site's.")
     return found
 
 

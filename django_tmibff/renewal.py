@@ -220,7 +220,7 @@ class Holder:
         scope: str = "",
         proof: str | None = None,
     ) -> oauth.TokenResponse:
-        provider = oauth.provider(contents.provider)
+        provider = oauth.provider(contents.provider, issuer=contents.issuer)
         _check_rate(contents)
         contents.calls.append(time.time())
         self.sent = contents.refresh_token or ""

@@ -36,6 +36,7 @@ def owed(contents: Contents) -> Contents | None:
         version=contents.version + 1,
         refresh_token=contents.refresh_token,
         refresh_expires_at=contents.refresh_expires_at,
+        claims={"iss": contents.issuer} if contents.issuer else {},
     )
 
 
@@ -97,7 +98,8 @@ def _revoked(contents: Contents) -> bool:
         return True
     hand_back_pooled_connection()
     try:
-        oauth.revoke(oauth.provider(contents.provider), contents.refresh_token)
+        provider = oauth.provider(contents.provider, issuer=contents.issuer)
+        oauth.revoke(provider, contents.refresh_token)
     except TokenError as error:
         logger.warning("token set %s not revoked: %s", contents.handle, error.recorded)
         _tell(contents.handle, contents.provider, "failed")

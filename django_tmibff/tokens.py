@@ -79,6 +79,7 @@ class SignIn:
     """Where a session signed in, and what signs it out there."""
 
     provider: str
+    issuer: str | None
     id_token: str | None = field(repr=False)
 
 
@@ -184,7 +185,9 @@ def sign_in_of(request: HttpRequest) -> SignIn | None:
         contents = _contents_of(request)
     except InvalidSession:
         return None
-    return None if contents is None else SignIn(contents.provider, contents.id_token)
+    if contents is None:
+        return None
+    return SignIn(contents.provider, contents.issuer, contents.id_token)
 
 
 @forgets_locals
@@ -483,13 +486,19 @@ def _replaced(request: HttpRequest, contents: Contents, lifts_pin: bool) -> Toke
         if old is not None and not lifts_pin:
             # The key is the browser's, wherever it signs in.
             contents.jkt = old.jkt
-        if old is not None and (old.user, old.provider) == (contents.user, contents.provider):
+        if old is not None and _goes_on(old, contents):
             grant.take_over(contents, old)
             if not vault.save(contents, owner=None, **grant.columns(contents)):
                 raise DatabaseError(f"token set {handle} changed while it was locked")
             return TokenSet.objects.get(handle=handle)
     ending.end(handle, "replaced")
     return None
+
+
+def _goes_on(old: Contents, new: Contents) -> bool:
+    """Return whether ``new`` is of the same user, and where ``old`` is from."""
+    is_there = settings.provider(new.provider).may_be(old.issuer)
+    return is_there and (old.user, old.provider) == (new.user, new.provider)
 
 
 def _description(token: AccessToken) -> TokenDescription:

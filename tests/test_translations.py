@@ -382,6 +382,7 @@ class TestPages:
         columns = ("provider", "issuer", "subject", "sid", "scope", "last_error")
         spoken = dict.fromkeys(columns, said)
         settings.TMIBFF_PROVIDERS = {said: {"revocation_endpoint": f"https://op.example/{said}"}}
+        settings.OIDC_OP_ISSUER = said
         visitor = reader(language)
         alive = row(said, last_error_at=now, **spoken)
         ended = row(ended_at=now, end_reason=said, **spoken)
