@@ -21,13 +21,20 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, PoolManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import ConnectTimeoutError
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+)
 from urllib3.util import Timeout
+from urllib3.util.connection import allowed_gai_family
 
 MAX_ANSWER_BYTES = 256 * 1024
 CONNECT_SECONDS = 2.0
 
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity"}
+_LEAST_SECONDS = 0.001
 _CHUNK_BYTES = 16 * 1024
 _POOL_SIZE = 32
 
@@ -155,8 +162,11 @@ class _Call:
         self._timer.cancel()
         _calls.current = None
 
+    def seconds_left(self) -> float:
+        return self._ends_at - time.monotonic()
+
     def is_over(self) -> bool:
-        return time.monotonic() >= self._ends_at
+        return self.seconds_left() <= 0
 
     def _hang_up(self) -> None:
         # The connection may be back in the pool, and in use for another call.
@@ -187,9 +197,36 @@ class _HangsUp(HTTPConnection):
         super().connect()
 
     def _new_conn(self) -> socket.socket:
-        sock = super()._new_conn()
+        """Connect to the first address that answers: urllib3 would give each the whole time."""
+        failure: HTTPError = NewConnectionError(self, "the name has no address")
+        for address in self._addresses():
+            try:
+                return self._new_conn_to(address)
+            except (ConnectTimeoutError, NewConnectionError) as error:
+                failure = error
+        raise failure
+
+    def _addresses(self) -> list[str]:
+        name, family = self._dns_host.strip("[]"), allowed_gai_family()
         try:
-            self._serve_current_call()  # Looking up the name may have taken all the time.
+            found = socket.getaddrinfo(name, self.port, family, socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error
+        except UnicodeError:
+            return [name]  # No name of a host: urllib3 has an error for it.
+        return [str(address[0]) for *_, address in found]
+
+    def _new_conn_to(self, address: str) -> socket.socket:
+        call = self._serve_current_call()  # Looking up the name may have taken all the time.
+        # A socket takes nothing below zero, and zero for "do not wait".
+        self.timeout = max(_LEAST_SECONDS, min(CONNECT_SECONDS, call.seconds_left()))
+        name, self._dns_host = self._dns_host, address
+        try:
+            sock = super()._new_conn()
+        finally:
+            self._dns_host = name
+        try:
+            self._serve_current_call()
         except BaseException:
             sock.close()
             raise
@@ -204,12 +241,13 @@ class _HangsUp(HTTPConnection):
         self.answering = self.sock
         return super().getresponse()
 
-    def _serve_current_call(self) -> None:
+    def _serve_current_call(self) -> _Call:
         call: _Call = _calls.current
         with _handover:
             call.connection, self.call = self, call
         if call.is_over():
             raise ConnectTimeoutError(self, "the time for this call is over")
+        return call
 
 
 class _HTTPSHangsUp(_HangsUp, HTTPSConnection):

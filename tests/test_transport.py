@@ -2,16 +2,19 @@
 
 import gzip
 import os
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 from requests.auth import HTTPBasicAuth
+from urllib3.exceptions import LocationParseError
 
 from django_tmibff import transport
 from tests.real.certificates import make_certificate
@@ -205,6 +208,72 @@ class TestLimits:
         answer = head + location + b"\r\n\r\n" + b"x" * 1_000_000
         with RawServer(lambda: [answer]) as server, pytest.raises(transport.AnswerTooLargeError):
             post(server)
+
+
+@pytest.fixture
+def resolves(monkeypatch: Any) -> Any:
+    """Let many.example be at these addresses."""
+    look_up = socket.getaddrinfo
+
+    def resolve(addresses: list[str]) -> None:
+        def answer(host: str, port: int, *args: Any, **kwargs: Any) -> Any:
+            if host != "many.example":
+                return look_up(host, port, *args, **kwargs)
+            return [found for one in addresses for found in look_up(one, port, *args, **kwargs)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+    return resolve
+
+
+@contextmanager
+def dark(port: int = 0) -> Iterator[int]:
+    """Let 127.0.0.2 answer no attempt to connect to a port; it is the one that is told."""
+    with ExitStack() as sockets:
+        listener = sockets.enter_context(socket.socket())
+        listener.bind(("127.0.0.2", port))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = sockets.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+class TestAddresses:
+    """A name may have many, and each may be dark: urllib3 gives each of them the whole time."""
+
+    def test_all_of_them_together_have_the_time_of_one(self, resolves: Any) -> None:
+        resolves(["127.0.0.2"] * 10)
+        started = time.monotonic()
+        with dark() as port, pytest.raises(requests.ConnectTimeout):
+            transport.get(f"http://many.example:{port}/", seconds=0.4)
+        assert 0.3 < time.monotonic() - started < 2.0
+
+    def test_the_first_that_answers_is_asked(self, resolves: Any, monkeypatch: Any) -> None:
+        monkeypatch.setattr(transport, "CONNECT_SECONDS", 0.1)
+        resolves(["127.0.0.3", "127.0.0.2", "127.0.0.1", "127.0.0.2"])
+        with RawServer(lambda: [OK]) as server, dark(server.port):
+            assert transport.get(f"http://many.example:{server.port}/", seconds=5).status == 200
+        assert f"Host: many.example:{server.port}".encode() in server.requests[0]
+
+    def test_none_that_listens(self, resolves: Any) -> None:
+        resolves(["127.0.0.3", "127.0.0.4"])
+        with dark() as port, pytest.raises(requests.ConnectionError) as refused:
+            transport.get(f"http://many.example:{port}/", seconds=5)
+        assert not isinstance(refused.value, requests.Timeout)
+
+    def test_a_name_that_nobody_knows(self, monkeypatch: Any) -> None:
+        def unknown(*args: Any, **kwargs: Any) -> Any:
+            raise socket.gaierror(socket.EAI_NONAME, "not known")
+
+        monkeypatch.setattr(socket, "getaddrinfo", unknown)
+        with pytest.raises(requests.ConnectionError):
+            transport.get("http://nobody.example/", seconds=5)
+
+    def test_a_name_that_is_none(self) -> None:
+        with pytest.raises(LocationParseError):
+            transport.get(f"http://{'x' * 64}.example/", seconds=5)
 
 
 class TestTls:
