@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             "Employee",
             [
-                ("number", models.CharField(max_length=20, primary_key=True)),
+                ("number", models.CharField(max_length=20, primary_key=True, serialize=False)),
                 (
                     "user",
                     models.OneToOneField(
