@@ -172,6 +172,7 @@ class OIDCRequestView(OIDCAuthenticationRequestView):
 
 
 @method_decorator(login_not_required, name="dispatch")
+@method_decorator(http.outside_transactions, name="dispatch")
 class OIDCCallbackView(OIDCAuthenticationCallbackView):
     """mozilla-django-oidc's callback, for ``OIDC_CALLBACK_CLASS``: strict cookies work (E9).
 

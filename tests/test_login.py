@@ -13,6 +13,7 @@ from django.contrib.auth import get_user_model
 from django.test.utils import override_script_prefix
 
 from django_tmibff.http import own_sign_in
+from django_tmibff.views import OIDCCallbackView
 from tests.openid_provider import ISSUER, OpenIDProvider
 from tests.page import NAVIGATION, SESSION_INFO, Page
 
@@ -260,6 +261,11 @@ class TestFromElsewhere:
         begun = page.navigate(LOGIN, {"next": "/mine"})
         assert len(begun.cookies["sessionid"].OutputString()) < 4096
         assert finish(page, begun, provider)["Location"] == "/mine"
+
+
+def test_the_callback_is_no_transaction() -> None:
+    """It calls the provider, and would hold the session's row meanwhile."""
+    assert "default" in OIDCCallbackView.as_view()._non_atomic_requests
 
 
 class TestStrictCookies:
