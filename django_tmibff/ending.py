@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings as django_settings
 from django.contrib import auth
+from django.contrib.auth.models import AnonymousUser
 from django.db import DatabaseError, router, transaction
 from django.http import HttpRequest
 from django.utils import timezone
@@ -54,10 +55,12 @@ def end(
         if with_session and contents is not None:
             _end_session_first(contents)
         owes = _stamp(handle, stored, contents, reason)
+        # Functions, for Django cannot log the failure of a partial.
+        transaction.on_commit(
+            lambda: _tell(handle, stored.provider, reason, owes=owes), using=using, robust=True
+        )
         if owes:
-            # A function, for Django cannot log the failure of a partial.
             transaction.on_commit(lambda: _revoke_later(handle), using=using, robust=True)
-    _tell(handle, stored.provider, reason, owes=owes)
     if with_session and contents is None:
         logger.error("session of token set %s not ended: its key is lost", handle)
         return Outcome.SESSION_LEFT
@@ -91,15 +94,24 @@ def end_with_session(source: HttpRequest | TokenSet, contents: Contents) -> None
     """End the token set whose grant is dead, and the Django session that came from it (X6).
 
     Neither, when a new sign-in has mended the token set meanwhile. A session engine that fails is
-    in the log only: the page is to learn of the grant.
+    in the log only: the page is to learn of the grant, and its browser to lose the session.
     """
     if end(contents.handle, "invalid_grant", only_dead=True) is Outcome.NOTHING:
         return
-    with suppress(TemporarilyUnavailable), _session_engine(contents.handle):
+    try:
+        with _session_engine(contents.handle):
+            _sign_out(source, contents.session_key)
+    except TemporarilyUnavailable:
         if isinstance(source, HttpRequest):
-            auth.logout(source)
-        else:
-            _delete_session(contents.session_key)
+            source.session = type(source.session)()
+            source.user = AnonymousUser()
+
+
+def _sign_out(source: HttpRequest | TokenSet, session_key: str | None) -> None:
+    if isinstance(source, HttpRequest):
+        auth.logout(source)
+    else:
+        _delete_session(session_key)
 
 
 def _stamp(handle: str, stored: stores.Stored, contents: Contents | None, reason: str) -> bool:
