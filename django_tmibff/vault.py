@@ -61,9 +61,8 @@ def opened(handle: str, stored: stores.Stored) -> Contents | None:
         logger.error("token set %s cannot be opened: %s", handle, error)  # noqa: TRY400  # its text says it all
         return None
     if stored.ended and contents.version == stored.version - 1:
-        contents.version = (
-            stored.version
-        )  # As it was before the end, which a cache did not hear of.
+        # As it was before the end, which a cache did not hear of.
+        contents.version = stored.version
     if contents.version != stored.version:
         logger.error("token set %s has a sealed part of another version", handle)
         return None

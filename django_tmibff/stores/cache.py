@@ -94,7 +94,9 @@ class TokenStore(BaseStore):
                 entry = caching.read(handle)
                 if row is None or entry is None or entry.data is None or not row.owns(entry):
                     return False
-                caching.write(handle, replace(entry, data=data), row.seconds)
+                # As the row has it: whoever ended it may have written meanwhile that it has ended.
+                entry = replace(entry, data=data, version=row.version, ended=row.ended)
+                caching.write(handle, entry, row.seconds)
                 return True
         return False
 
