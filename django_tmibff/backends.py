@@ -66,6 +66,11 @@ _UNVERIFIED = (
     " address at your provider"
 )
 
+_TAKEN = (
+    "the database has no room for a new user: another one has that name or e-mail address, or one"
+    " that it takes for the same"
+)
+
 
 class SignInRefusedError(SuspiciousOperation):
     """The provider's answer cannot be trusted, or there was none; the text holds no secret."""
@@ -83,7 +88,7 @@ class OIDCAuthenticationBackend(MozillaBackend):
     """
 
     provider: Provider | None = None
-    _token_response: oauth.TokenResponse | None
+    _token_response: oauth.TokenResponse | None = None
     _claims: Mapping[str, Any] = MappingProxyType({})
     _issued: tuple[str, str] | None
     _key: OwnKey | None = None
@@ -331,12 +336,20 @@ class OIDCAuthenticationBackend(MozillaBackend):
         Nor may the address be one that only the database takes for the same (CVE-2019-19844).
         """
         email = claims.get("email")
-        said = (claims, self._claims)  # The ID token may say it alone.
-        if email and any(map(_is_unverified, said)) and not settings.accept_unverified_email:
+        if email and self._is_disowned(claims) and not settings.accept_unverified_email:
             raise SignInRefusedError(_UNVERIFIED)
         users = super().filter_users_by_claims(claims)
         others = [user.pk for user in users if _letters(user.email) != _letters(email)]
         return users.exclude(pk__in=others) if others else users
+
+    def _is_disowned(self, claims: Mapping[str, Any]) -> bool:
+        """Return whether the provider calls the claims' address unverified.
+
+        The ID token may say it alone, but not of another address: a site may have its own.
+        """
+        said = self._claims.get("email")
+        is_same = said is None or _letters(said) == _letters(claims["email"])
+        return _is_unverified(claims) or (is_same and _is_unverified(self._claims))
 
     def create_user(self, claims: Mapping[str, Any]) -> Any:
         """Return a new user; one of another provider than the default without e-mail address.
@@ -345,8 +358,15 @@ class OIDCAuthenticationBackend(MozillaBackend):
         taken for one of them.
         """
         if self.provider is None or self.provider.is_default:
-            return super().create_user(claims)
+            return self._new_by_email(claims)
         return self.UserModel.objects.create_user(self.get_username(claims))
+
+    def _new_by_email(self, claims: Mapping[str, Any]) -> Any:
+        try:
+            with transaction.atomic(using=router.db_for_write(self.UserModel)):
+                return super().create_user(claims)
+        except IntegrityError:
+            raise SignInRefusedError(_TAKEN) from None
 
     def get_username(self, claims: Mapping[str, Any]) -> str:
         """Return a new user's name; at another provider than the default one by issuer and ``sub``.

@@ -171,7 +171,7 @@ class Provider:
         """
         if issuer is None or not self.issuer or "{" in self.issuer:
             return True
-        return self.issuer == issuer
+        return self.issuer.rstrip("/") == issuer.rstrip("/")
 
     @property
     def missing_for_sign_in(self) -> list[str]:

@@ -82,6 +82,8 @@ def forget_code(request: HttpRequest) -> None:
         if name in request.META:  # gunicorn writes its access log by it.
             path = request.META[name].partition("?")[0]
             request.META[name] = f"{path}?{query}"
+    if (scope := getattr(request, "scope", None)) is not None:  # ASGI's servers log by that.
+        scope["query_string"] = query.encode()
 
 
 def keep(request: HttpRequest, sign_in: SignIn) -> None:

@@ -64,7 +64,7 @@ class TestRenewal:
         settings.OIDC_OP_ISSUER = ELSEWHERE
         assert page.token()["access_token"] == "canary-access-of-alice"
 
-    @pytest.mark.parametrize("issuer", [None, OF_ANY_TENANT, ISSUER])
+    @pytest.mark.parametrize("issuer", [None, OF_ANY_TENANT, ISSUER, f"{ISSUER}/"])
     def test_an_issuer_that_is_not_known_is_no_other(
         self, expired: Page, settings: Any, issuer: str | None
     ) -> None:
