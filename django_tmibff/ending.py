@@ -55,12 +55,10 @@ def end(
         if with_session and contents is not None:
             _end_session_first(contents)
         owes = _stamp(handle, stored, contents, reason)
-        # Functions, for Django cannot log the failure of a partial.
-        transaction.on_commit(
-            lambda: _tell(handle, stored.provider, reason, owes=owes), using=using, robust=True
-        )
         if owes:
+            # A function, for Django cannot log the failure of a partial.
             transaction.on_commit(lambda: _revoke_later(handle), using=using, robust=True)
+    _tell(handle, stored.provider, reason, owes=owes)
     if with_session and contents is None:
         logger.error("session of token set %s not ended: its key is lost", handle)
         return Outcome.SESSION_LEFT

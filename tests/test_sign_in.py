@@ -666,9 +666,10 @@ class TestLogout:
         django_capture_on_commit_callbacks: Any,
     ) -> None:
         provider.sign_in(page)
-        with django_capture_on_commit_callbacks(execute=True):
+        with django_capture_on_commit_callbacks(execute=True) as callbacks:
             page.post("/oidc/logout/", secure=True)
             assert authorization_server.revoked == []
+        assert len(callbacks) == 1
         assert authorization_server.revoked == ["canary-refresh-of-alice"]
         record = token_set()
         assert (record.end_reason, sealed_of(record)) == ("logout", None)
