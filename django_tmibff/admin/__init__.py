@@ -10,7 +10,6 @@ from django.contrib import admin
 from django.contrib.admin import helpers
 from django.contrib.auth import get_user_model
 from django.core.exceptions import FieldDoesNotExist, PermissionDenied, ValidationError
-from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -20,6 +19,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext_lazy
 
+from .. import http
 from ..models import TokenSet
 from . import detail, moments, phrases
 from .actions import ACTIONS
@@ -99,6 +99,7 @@ class TokenSetAdmin(ModelAdmin):
         named = Q(subject=term) | Q(sid=term) | Q(handle=term) | Q(user__in=_users(term))
         return queryset.filter(named), False
 
+    @http.outside_transactions  # A renewal must not be rolled back.
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -107,10 +108,6 @@ class TokenSetAdmin(ModelAdmin):
         if not named <= self.get_actions(request).keys():
             raise PermissionDenied
         return super().changelist_view(request, {"panel": self._panel(), **(extra_context or {})})
-
-    # A renewal must not be rolled back.
-    for _alias in connections:
-        changelist_view = transaction.non_atomic_requests(using=_alias)(changelist_view)
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
