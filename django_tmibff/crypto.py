@@ -14,7 +14,7 @@ from django.utils.encoding import force_bytes
 from .conf import settings
 
 #: In TMIBFF_ENCRYPTION_KEYS: the keys that are used where that is not set.
-OF_SECRET_KEY = "SECRET_KEY"  # noqa: S105  # The name of a setting.
+OF_SECRET_KEY = "SECRET_KEY"  # noqa: S105  # a setting's name
 
 
 class CannotUnsealError(Exception):

@@ -174,8 +174,8 @@ def _session_engine(handle: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # Its text may hold the address of a cache, and with it a password.
-        logger.error("session of token set %s not ended: %s", handle, type(error).__name__)  # noqa: TRY400
+        kind = type(error).__name__
+        logger.error("session of token set %s not ended: %s", handle, kind)  # noqa: TRY400  # its text may hold a cache's password
         raise TemporarilyUnavailable(
             "The session cannot be ended now (SESSION_ENGINE): nothing was changed."
         ) from None

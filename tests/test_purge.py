@@ -195,7 +195,7 @@ class TestExpired:
 
     def test_it_is_revoked_and_goes(self, expired: TokenSet, authorization_server: Any) -> None:
         heard: list[Any] = []
-        receiver = lambda **kwargs: heard.append((kwargs["handle"], kwargs["reason"]))  # noqa: E731
+        receiver = lambda **kwargs: heard.append((kwargs["handle"], kwargs["reason"]))  # noqa: E731  # kept alive by its name
         signals.session_ended.connect(receiver)
         assert run()[-1] == told(deleted=1, revoked=1)
         assert authorization_server.revoked == [REFRESH_TOKEN]

@@ -35,7 +35,7 @@ def sign_in(
     client: Client,
     user: Any,
     *,
-    access_token: str = "test-access-token",  # noqa: S107  # of nobody's
+    access_token: str = "test-access-token",  # noqa: S107  # opens nothing  # of nobody's
     refresh_token: str | None = "test-refresh-token",  # noqa: S107
     scope: str | None = "openid email",
     expires_in: float | None = 3600,
